@@ -1,0 +1,49 @@
+//! Everything in greenrt that knows a CPU or an operating system.
+//!
+//! The runtime above is written against this crate and contains no `cfg(target_os)` and no `libc::`.
+//! The modules here are small and know nothing of green threads: a stack slot has an owner word, and
+//! whoever sets it says what it means.
+//!
+//! | module       | what it gives                                                        |
+//! |--------------|----------------------------------------------------------------------|
+//! | [`stack`]    | guarded stack slots by the million, and whose stack an address is in |
+//! | [`overflow`] | the report for a stack overflow; alternate signal stacks             |
+//! | [`context`]  | stack, frame and instruction pointer of the caller; prefetch         |
+//! | [`epoll`]    | waiting for readiness with nanosecond timeouts                       |
+//! | [`fd`]       | blocking on one descriptor; questions and settings of sockets        |
+//! | [`errno`]    | the few errors the runtime makes itself                              |
+//! | [`clock`]    | monotonic time, CPU time                                             |
+//! | [`usage`]    | what the process holds, for tests and benchmarks                     |
+//! | [`page`]     | the size of a page                                                   |
+//!
+//! # Platforms
+//!
+//! | system              | stack guards               | short timeouts           | reactor                   |
+//! |---------------------|----------------------------|--------------------------|---------------------------|
+//! | Linux 6.13 and newer| markers, no mapping each   | nanoseconds              | [`epoll`]                 |
+//! | Linux before        | `mprotect`, a mapping each | nanoseconds from 5.11 on | [`epoll`]                 |
+//! | another Unix        | `mprotect`, a mapping each | milliseconds             | [`epoll::supported`] is false |
+//!
+//! # A port supplies
+//!
+//! - an operating system: a sibling of `os/linux.rs` with the functions that file exports, chosen in
+//!   `os.rs`, whose header describes them. `os/other.rs` is the least that works on a Unix;
+//! - a CPU: the registers in `context.rs`, and for Linux the instruction that enters the kernel, in
+//!   `os/raw.rs`. Without either there is a slower form in plain Rust and libc.
+
+#[cfg(not(all(unix, target_pointer_width = "64")))]
+compile_error!("greenrt needs a 64-bit Unix: a million stacks do not fit a smaller address space");
+
+pub mod clock;
+pub mod context;
+pub mod epoll;
+pub mod errno;
+pub mod fd;
+mod os;
+pub mod overflow;
+pub mod page;
+pub mod stack;
+pub mod usage;
+
+#[cfg(test)]
+mod testing;

@@ -1,0 +1,45 @@
+//! The one seam between this crate and the operating system.
+//!
+//! `unix.rs` has what every Unix does alike, through libc. `linux.rs` or `other.rs` has the rest:
+//!
+//! | function              | promise                                                                   |
+//! |-----------------------|---------------------------------------------------------------------------|
+//! | `MAP_FLAGS_STACK`     | extra `mmap` flags for memory that will be stacks                         |
+//! | `keep_pages_small`    | no huge page will back the range                                          |
+//! | `guard`               | touching the ranges faults, without a mapping each; or `Unsupported`      |
+//! | `discard`             | the ranges' memory goes back to the system, and they stay mapped          |
+//! | `mappings_max`        | how many mappings a process may have, if there is such a limit            |
+//! | `signal_frame_bytes`  | what the kernel needs of a signal stack beyond what the handler uses      |
+//! | `thread_id`           | a number no other OS thread of the process has; async-signal-safe         |
+//! | `write_stderr`        | writes to descriptor 2; async-signal-safe                                 |
+//! | `wait_for_ever`       | sleeps until a signal comes; async-signal-safe                            |
+//! | `poll`, `listen`      | the system calls, never an interposed function of that name               |
+//! | `epoll_*`             | `Unsupported` where there is no such thing                                |
+//!
+//! # Rule
+//!
+//! What may run in a signal handler, or under a name that greenlibc interposes, does not go through
+//! libc on Linux: `raw.rs` enters the kernel itself. Such a call cannot come back to us, and it leaves
+//! `errno` alone, which is a thread-local that the scheduler must not touch between two switches.
+
+mod unix;
+pub(crate) use unix::*;
+
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(target_os = "linux")]
+mod raw;
+#[cfg(target_os = "linux")]
+pub(crate) use linux::*;
+
+#[cfg(not(target_os = "linux"))]
+mod other;
+#[cfg(not(target_os = "linux"))]
+pub(crate) use other::*;
+
+use std::io;
+
+/// Names what was being done when `error` came, and keeps its kind.
+pub(crate) fn context(what: impl std::fmt::Display, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{what}: {error}"))
+}

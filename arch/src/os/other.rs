@@ -1,0 +1,159 @@
+//! The least that works on a Unix that is not Linux.
+//!
+//! Guards are `mprotect` only, there is no epoll, timeouts are in milliseconds.
+
+#![expect(unsafe_code, reason = "calls libc")]
+
+use std::ffi::c_int;
+use std::io;
+use std::ops::Range;
+use std::os::fd::RawFd;
+use std::ptr;
+use std::time::Duration;
+
+use crate::epoll::RawEvent;
+
+/// No system that this file knows needs more.
+pub(crate) const MAP_FLAGS_STACK: c_int = 0;
+
+/// Does nothing: these systems do not make huge pages unasked.
+///
+/// # Safety
+///
+/// None is needed.
+pub(crate) unsafe fn keep_pages_small(_range: Range<usize>) {}
+
+/// Always `Unsupported`.
+///
+/// # Safety
+///
+/// None is needed.
+pub(crate) unsafe fn guard(_ranges: impl Iterator<Item = Range<usize>>) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Lets the system take the memory of `ranges` when it needs some.
+///
+/// # Errors
+///
+/// Those of `madvise(2)`.
+///
+/// # Safety
+///
+/// The ranges are whole pages of mappings that `map` made, and nobody uses what is in them.
+pub(crate) unsafe fn discard(ranges: impl Iterator<Item = Range<usize>>) -> io::Result<()> {
+    for range in ranges {
+        let memory = ptr::with_exposed_provenance_mut(range.start);
+        // SAFETY: the caller owns the pages and promises that nothing in them is used.
+        let result = unsafe { libc::madvise(memory, range.len(), libc::MADV_FREE) };
+        if result != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+/// No limit that we know of.
+pub(crate) fn mappings_max() -> Option<usize> {
+    None
+}
+
+/// The system's own suggestion.
+pub(crate) fn signal_frame_bytes() -> usize {
+    libc::MINSIGSTKSZ
+}
+
+/// Identifies the calling OS thread.
+pub(crate) fn thread_id() -> usize {
+    // SAFETY: the function has no arguments and cannot fail.
+    unsafe { libc::pthread_self() as usize }
+}
+
+/// Sends `signal` to the calling OS thread.
+pub(crate) fn raise(signal: c_int) {
+    // SAFETY: the argument is a number; what the signal does, its sender has already decided.
+    unsafe { libc::raise(signal) };
+}
+
+/// Writes all of `text` to standard error; an error ends the writing, for there is nobody to tell.
+pub(crate) fn write_stderr(mut text: &[u8]) {
+    while !text.is_empty() {
+        // SAFETY: `text` is that many readable bytes.
+        let n = unsafe { libc::write(libc::STDERR_FILENO, text.as_ptr().cast(), text.len()) };
+        match usize::try_from(n) {
+            Ok(n) if n > 0 => text = &text[n.min(text.len())..],
+            Err(_) if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
+            _ => return,
+        }
+    }
+}
+
+/// Sleeps until the process ends. Signals are handled meanwhile.
+pub(crate) fn wait_for_ever() -> ! {
+    loop {
+        // SAFETY: the function has no arguments.
+        unsafe { libc::pause() };
+    }
+}
+
+/// Waits until one of `events` comes for `fd`, and returns what came: nothing after `timeout`, which is
+/// rounded up to a millisecond.
+///
+/// # Errors
+///
+/// Those of `poll(2)`, `EINTR` included.
+pub(crate) fn poll(fd: RawFd, events: i16, timeout: Option<Duration>) -> io::Result<i16> {
+    let mut entry = libc::pollfd {
+        fd,
+        events,
+        revents: 0,
+    };
+    let timeout = timeout.map_or(-1, |timeout| {
+        c_int::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(c_int::MAX)
+    });
+    // SAFETY: one entry, ours to be written to.
+    let n = unsafe { libc::poll(&mut entry, 1, timeout) };
+    if n < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(entry.revents)
+    }
+}
+
+/// `listen(2)`.
+///
+/// # Errors
+///
+/// As the system call.
+pub(crate) fn listen(fd: RawFd, backlog: c_int) -> io::Result<()> {
+    // SAFETY: the arguments are numbers.
+    let result = unsafe { libc::listen(fd, backlog) };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// Whether there is epoll.
+pub(crate) const EPOLL: bool = false;
+
+/// There is no epoll, so it is not precise.
+pub(crate) fn epoll_precise_probe() -> bool {
+    false
+}
+
+/// Always `Unsupported`.
+///
+/// # Safety
+///
+/// None is needed.
+pub(crate) unsafe fn epoll_wait(
+    _epoll: RawFd,
+    _events: *mut RawEvent,
+    _events_max: usize,
+    _timeout: Option<Duration>,
+    _precise: bool,
+) -> io::Result<usize> {
+    Err(io::ErrorKind::Unsupported.into())
+}

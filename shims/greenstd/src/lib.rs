@@ -1,0 +1,1 @@
+//! std's blocking modules on green threads.

@@ -1,0 +1,47 @@
+//! What shims and other libraries build on.
+//!
+//! Everything here is safe and stays so; it is lower than the rest only in that it speaks of
+//! descriptors, credits and cancellation, where the rest of the crate speaks of threads.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+
+pub use crate::reactor::io::Io;
+use crate::thread::Thread;
+
+/// Whether the caller is a green thread.
+#[inline]
+pub fn on_green_thread() -> bool {
+    crate::scheduler::on_green_thread()
+}
+
+/// Spends one of the calling green thread's 128 credits, and yields when there are none left.
+///
+/// For operations that can succeed for ever without waiting: call it on each success, and whoever
+/// loops on them starves nobody. On an OS thread it does nothing.
+#[inline]
+pub fn spend_credit() {
+    crate::scheduler::spend_credit();
+}
+
+/// Asks a green thread to end.
+///
+/// If it waits at a point it unwinds from there, with [`Cancelled`](crate::Cancelled) as payload;
+/// otherwise at its next point, and if it swallows that, at the one after. If it has not started
+/// its closure is dropped without being run. An OS thread is not affected.
+///
+/// # Examples
+///
+/// See [`Cancelled`](crate::Cancelled).
+pub fn cancel(thread: &Thread) {
+    crate::cancel::cancel(thread);
+}
+
+/// Calls `listen(2)` on a listening socket again, with the largest backlog that the system allows.
+///
+/// # Errors
+///
+/// Those of `listen(2)`.
+pub fn listen_max(fd: BorrowedFd<'_>) -> io::Result<()> {
+    greenrt_arch::fd::listen_max(fd)
+}

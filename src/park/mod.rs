@@ -1,0 +1,217 @@
+//! The waist: the one way to stop a thread.
+//!
+//! Every blocking operation is: try; if it would block, open an [`Episode`], put a waiter where
+//! the waker will look, and park; then try again. The waiter leaves its queue by `Drop`. Whoever
+//! ends the episode (a waker, the deadline, `unpark`, `cancel`) claims it in the wait word
+//! (`word.rs`), so exactly one of them does, however many queues the thread waits in.
+//!
+//! Nothing here unwinds. [`Episode::park`] says how it ended, and the callers turn an
+//! [`Interrupt`] into an unwinding or an error (`cancel.rs`).
+//!
+//! An OS thread that waits in greenrt goes through the same door: it has a wait word too, and
+//! stops in a condition variable instead of switching (`os_thread.rs`).
+
+#![expect(unsafe_code, reason = "waiters point to records")]
+
+mod os_thread;
+pub(crate) mod reason;
+pub(crate) mod word;
+
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+pub(crate) use self::os_thread::{OsThread, os_yield};
+use self::reason::Reason;
+use self::word::{
+    CLAIM_CANCEL, CLAIM_DEADLINE, CLAIM_TOKEN, CLAIM_WOKEN, Claim, Ends, WaitWord,
+};
+use crate::cancel::{Interrupt, Limits};
+use crate::clock;
+use crate::record::Record;
+use crate::scheduler::{self, Section};
+
+/// How a wait ended.
+#[derive(Debug)]
+#[must_use]
+pub(crate) enum Ended {
+    /// A waiter was woken; the number is its tag, for those who wait in several queues.
+    Woken(#[cfg_attr(not(test), expect(dead_code, reason = "for waits in several queues"))] u32),
+    /// `unpark` was called.
+    Token,
+    /// The caller's deadline passed.
+    Deadline,
+    /// The thread is asked to end, or a limit around it has passed.
+    Interrupted(Interrupt),
+}
+
+/// Whom to wake.
+#[derive(Clone, Debug)]
+pub(crate) enum Target {
+    /// A green thread. Valid while its episode is open: it is stopped, or about to stop.
+    Green(NonNull<Record>),
+    /// An OS thread.
+    Os(Arc<OsThread>),
+}
+
+// SAFETY: a record is shared between threads by design; whoever holds a target holds it under
+// the rule of the place where the waiter is queued (see `Target::claim`).
+unsafe impl Send for Target {}
+// SAFETY: as above.
+unsafe impl Sync for Target {}
+
+impl Target {
+    /// Ends the episode of the thread that waits, unless somebody else did. The caller then must
+    /// wake it, when it has let go of its locks.
+    ///
+    /// The waiter that holds this target must be protected from going away by the caller: it is
+    /// queued, and leaves the queue under the lock that the caller holds.
+    pub(crate) fn claim(&self, claim: Claim) -> Option<Wake> {
+        match self {
+            Target::Green(record) => {
+                // SAFETY: the waiter is queued, so its thread has not left the wait, so the
+                // scheduler still holds its reference to the record.
+                let word = unsafe { &(*record.as_ptr()).word };
+                word.claim(claim).then_some(Wake::Green(*record))
+            }
+            Target::Os(thread) => {
+                thread.word().claim(claim).then(|| Wake::Os(Arc::clone(thread)))
+            }
+        }
+    }
+}
+
+/// A claimed episode whose owner must be made runnable.
+#[derive(Debug)]
+#[must_use]
+pub(crate) enum Wake {
+    Green(NonNull<Record>),
+    Os(Arc<OsThread>),
+}
+
+impl Wake {
+    /// Makes the owner of the claimed episode runnable.
+    pub(crate) fn wake(self) {
+        match self {
+            // SAFETY: claimed by us, so it cannot go on, and its record not go away, before this.
+            Wake::Green(record) => unsafe { scheduler::make_runnable(record) },
+            Wake::Os(thread) => thread.wake(),
+        }
+    }
+}
+
+/// The thread that calls: green, or not.
+enum Who {
+    Green(Section),
+    Os(Arc<OsThread>),
+}
+
+/// A wait, from the moment when it can be ended by others.
+///
+/// Dropping it without parking closes it.
+#[must_use]
+pub(crate) struct Episode {
+    who: Who,
+    reason: Reason,
+    /// Whether cancellation and limits end it.
+    point: bool,
+    open: bool,
+}
+
+impl Episode {
+    /// Opens the wait of the calling thread, or says what ended it before it began.
+    #[inline]
+    pub(crate) fn open(reason: Reason, ends: Ends) -> Result<Episode, Ended> {
+        let who = match Section::enter_green() {
+            Some(section) => Who::Green(section),
+            None => Who::Os(OsThread::current()),
+        };
+        let (word, limits) = who.word_and_limits();
+        let point = ends.by_cancel && limits.may_interrupt();
+        match word.open(Ends { by_token: ends.by_token, by_cancel: point }) {
+            Ok(()) => Ok(Episode { who, reason, point, open: true }),
+            Err(CLAIM_TOKEN) => Err(Ended::Token),
+            Err(_) => Err(Ended::Interrupted(Interrupt::Cancelled)),
+        }
+    }
+
+    /// Whom a waker must claim and wake.
+    #[inline]
+    pub(crate) fn target(&self) -> Target {
+        match &self.who {
+            Who::Green(section) => Target::Green(section.record()),
+            Who::Os(thread) => Target::Os(Arc::clone(thread)),
+        }
+    }
+
+    /// Stops until somebody ends the episode, at the latest at `deadline` (`clock.rs`).
+    #[inline]
+    pub(crate) fn park(mut self, deadline: Option<u64>) -> Ended {
+        self.open = false;
+        let (word, limits) = self.who.word_and_limits();
+        let limit = if self.point { limits.nearest() } else { None };
+        let until = match (deadline, limit) {
+            (Some(own), Some((limit, _))) => Some(own.min(limit)),
+            (Some(own), None) => Some(own),
+            (None, Some((limit, _))) => Some(limit),
+            (None, None) => None,
+        };
+        match &self.who {
+            Who::Green(section) => section.park(self.reason, until),
+            Who::Os(thread) => thread.park(until),
+        }
+        match word.outcome().expect("greenrt: resumed with its episode open") {
+            CLAIM_TOKEN => Ended::Token,
+            CLAIM_CANCEL => Ended::Interrupted(Interrupt::Cancelled),
+            CLAIM_DEADLINE => match (deadline, limit) {
+                (Some(own), _) if Some(own) == until => Ended::Deadline,
+                (_, Some((_, limit))) => Ended::Interrupted(Interrupt::Elapsed(limit)),
+                _ => Ended::Deadline,
+            },
+            claim => Ended::Woken(claim - CLAIM_WOKEN),
+        }
+    }
+}
+
+impl Drop for Episode {
+    fn drop(&mut self) {
+        if !self.open {
+            return;
+        }
+        let (word, _) = self.who.word_and_limits();
+        if !word.close() {
+            // Claimed meanwhile: the claimer has made us runnable, or is about to.
+            match &self.who {
+                Who::Green(section) => section.park(self.reason, None),
+                Who::Os(_) => {}
+            }
+        }
+    }
+}
+
+impl Who {
+    #[inline]
+    fn word_and_limits(&self) -> (&WaitWord, &Limits) {
+        match self {
+            Who::Green(section) => (section.word(), section.limits()),
+            Who::Os(thread) => (thread.word(), thread.limits()),
+        }
+    }
+}
+
+/// Stops the calling thread until `deadline`, a cancel or a limit.
+pub(crate) fn until(reason: Reason, deadline: Option<u64>) -> Ended {
+    match Episode::open(reason, Ends { by_token: false, by_cancel: true }) {
+        Ok(episode) => episode.park(deadline),
+        Err(ended) => ended,
+    }
+}
+
+/// `timeout` from now, on the clock of the calling thread.
+pub(crate) fn deadline_after(timeout: std::time::Duration) -> Option<u64> {
+    clock::add(now(), timeout)
+}
+
+/// The time on the clock of the calling thread.
+pub(crate) fn now() -> u64 {
+    scheduler::with_local(|local| local.clock().now()).unwrap_or_else(clock::monotonic)
+}

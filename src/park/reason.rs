@@ -1,0 +1,89 @@
+//! Why a green thread is not running, in one word.
+
+use std::fmt;
+use std::os::fd::RawFd;
+
+const KIND_SHIFT: u32 = 56;
+const DETAIL: u64 = (1 << KIND_SHIFT) - 1;
+
+macro_rules! kinds {
+    ($($name:ident = $number:literal, $text:literal;)*) => {
+        impl Reason {
+            $(pub(crate) const $name: Reason = Reason(($number as u64) << KIND_SHIFT);)*
+
+            fn text(self) -> &'static str {
+                match self.0 >> KIND_SHIFT {
+                    $($number => $text,)*
+                    _ => "unknown",
+                }
+            }
+        }
+    };
+}
+
+/// Why a green thread is not running, and on what: a kind, and a number that belongs to it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Reason(u64);
+
+kinds! {
+    FRESH = 0, "not started";
+    RUNNABLE = 1, "runnable";
+    SLEEP = 2, "sleep";
+    PARK = 3, "park";
+    JOIN = 4, "join of green thread";
+    SCOPE = 5, "end of scope, not cancellable here";
+    READ = 6, "readable: fd";
+    WRITE = 7, "writable: fd";
+    RUNNING = 8, "running";
+    ENDED = 9, "ended";
+    STACK = 10, "a free stack";
+}
+
+impl Reason {
+    pub(crate) fn join(id: u64) -> Self {
+        Reason(Self::JOIN.0 | id & DETAIL)
+    }
+
+    pub(crate) fn readable(fd: RawFd) -> Self {
+        Reason(Self::READ.0 | u64::from(fd.cast_unsigned()))
+    }
+
+    pub(crate) fn writable(fd: RawFd) -> Self {
+        Reason(Self::WRITE.0 | u64::from(fd.cast_unsigned()))
+    }
+
+    /// Whether a thread with this reason has an open episode, unless it was just woken.
+    pub(crate) fn is_wait(self) -> bool {
+        let kind = Reason(self.0 & !DETAIL);
+        !matches!(
+            kind,
+            Self::FRESH | Self::RUNNABLE | Self::RUNNING | Self::ENDED | Self::STACK
+        )
+    }
+
+    #[inline]
+    pub(crate) fn to_bits(self) -> u64 {
+        self.0
+    }
+
+    #[inline]
+    pub(crate) fn from_bits(bits: u64) -> Self {
+        Reason(bits)
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())?;
+        match Reason(self.0 & !DETAIL) {
+            Self::JOIN | Self::READ | Self::WRITE => write!(f, " {}", self.0 & DETAIL),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}

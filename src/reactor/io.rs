@@ -1,0 +1,274 @@
+//! Operations on a descriptor that park instead of blocking.
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use greenrt_arch::{errno, fd};
+
+use super::source::{Direction, Source};
+use crate::cancel::{self, Interrupt};
+use crate::park::{self, Ended};
+use crate::scheduler::{self, Section};
+
+/// A descriptor in non-blocking mode whose operations wait without blocking the worker.
+///
+/// On a green thread an operation that would block parks; elsewhere it blocks the OS thread in
+/// `poll(2)`. Any number of threads may use it at once.
+///
+/// Each operation first makes its system call. Only when that says `WouldBlock` is the descriptor
+/// registered, once, with the reactor of the calling worker, where it stays until this is dropped.
+///
+/// # Cancellation
+///
+/// Every operation is a point: a cancelled green thread unwinds from it, before the system call or
+/// while it waits. While a cancelled thread unwinds, operations may wait for one second in all,
+/// and then fail with `ECANCELED`.
+///
+/// # Fairness
+///
+/// An operation that succeeds at once spends a credit; after 128 of them the thread yields.
+pub struct Io<T: AsFd> {
+    registration: Registration,
+    inner: T,
+}
+
+/// Keeps the source until the descriptor goes.
+struct Registration {
+    source: Arc<Source>,
+    /// The descriptor may have duplicates, so that closing it does not end its registration.
+    shared: AtomicBool,
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.source.close(!self.shared.load(Relaxed));
+    }
+}
+
+impl<T: AsFd> Io<T> {
+    /// Wraps a descriptor, which must be in non-blocking mode: otherwise its operations block the
+    /// worker.
+    pub fn new(inner: T) -> Self {
+        let source = Source::new(inner.as_fd().as_raw_fd());
+        Io { registration: Registration { source, shared: AtomicBool::new(false) }, inner }
+    }
+
+    /// What is wrapped.
+    ///
+    /// Whoever duplicates the descriptor through this should say so with
+    /// [`mark_shared`](Io::mark_shared).
+    pub fn get_ref(&self) -> &T {
+        &self.inner
+    }
+
+    /// Says that the descriptor has, or may have, duplicates: then it is taken out of the reactor
+    /// before it is closed, which is one more system call.
+    pub fn mark_shared(&self) {
+        self.registration.shared.store(true, Relaxed);
+    }
+
+    /// Unwraps it, no longer registered.
+    pub fn into_inner(self) -> T {
+        self.mark_shared();
+        let Io { registration, inner } = self;
+        drop(registration);
+        inner
+    }
+
+    /// Does something that reads, such as `read`, `accept` or `recv_from`.
+    ///
+    /// `operation` is called until it returns something else than `WouldBlock`; between the calls
+    /// the thread waits until the descriptor may be readable.
+    ///
+    /// # Errors
+    ///
+    /// Those of `operation`; `WouldBlock` after `timeout`, as std's sockets.
+    pub fn read_with<R>(
+        &self,
+        timeout: Option<Duration>,
+        operation: impl FnMut(&T) -> io::Result<R>,
+    ) -> io::Result<R> {
+        self.run(Direction::Read, timeout, operation, |_| false)
+    }
+
+    /// Does something that writes, such as `write`, `connect` or `send_to`; otherwise as
+    /// [`read_with`](Io::read_with).
+    ///
+    /// # Errors
+    ///
+    /// As [`read_with`](Io::read_with).
+    pub fn write_with<R>(
+        &self,
+        timeout: Option<Duration>,
+        operation: impl FnMut(&T) -> io::Result<R>,
+    ) -> io::Result<R> {
+        self.run(Direction::Write, timeout, operation, |_| false)
+    }
+
+    /// Reads up to `len` bytes of a *stream socket*: a read of fewer means that there are no more,
+    /// and the next one waits without trying. Not for ancillary data, `MSG_PEEK` or descriptors of
+    /// another kind.
+    ///
+    /// # Errors
+    ///
+    /// As [`read_with`](Io::read_with).
+    #[inline]
+    pub fn read_stream_with(
+        &self,
+        timeout: Option<Duration>,
+        len: usize,
+        operation: impl FnMut(&T) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        // Nothing read is the end, after which there is no edge.
+        self.run(Direction::Read, timeout, operation, |&n| 0 < n && n < len)
+    }
+
+    /// Writes up to `len` bytes to a *stream socket*: a write of fewer means that there is no more
+    /// room; otherwise as [`read_stream_with`](Io::read_stream_with).
+    ///
+    /// # Errors
+    ///
+    /// As [`read_with`](Io::read_with).
+    #[inline]
+    pub fn write_stream_with(
+        &self,
+        timeout: Option<Duration>,
+        len: usize,
+        operation: impl FnMut(&T) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        self.run(Direction::Write, timeout, operation, |&n| n < len)
+    }
+
+    /// Waits until a write may succeed, whatever happened before: for a `connect` that is on its
+    /// way.
+    ///
+    /// # Errors
+    ///
+    /// `TimedOut` after `timeout`; or if the descriptor cannot be registered.
+    pub fn wait_connected(&self, timeout: Option<Duration>) -> io::Result<()> {
+        let source = &self.registration.source;
+        if !scheduler::on_green_thread() {
+            return match fd::wait(self.inner.as_fd(), true, timeout)? {
+                true => Ok(()),
+                false => Err(errno::timed_out()),
+            };
+        }
+        if let Some(seen) = source.ready(Direction::Write) {
+            source.would_block(Direction::Write, seen);
+        }
+        let mut limit = Limit::new(timeout);
+        while source.ready(Direction::Write).is_none() {
+            if !limit.wait(source, Direction::Write)? {
+                return Err(errno::timed_out());
+            }
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn run<R>(
+        &self,
+        direction: Direction,
+        timeout: Option<Duration>,
+        mut operation: impl FnMut(&T) -> io::Result<R>,
+        is_short: impl Fn(&R) -> bool,
+    ) -> io::Result<R> {
+        let source = &self.registration.source;
+        let Some(section) = Section::enter_green() else {
+            return self.run_blocking(direction, timeout, operation);
+        };
+        if section.word().is_cancelled() && section.limits().may_interrupt() {
+            Interrupt::Cancelled.unwind();
+        }
+        let mut limit = Limit::new(timeout);
+        loop {
+            let Some(seen) = source.ready(direction) else {
+                if !limit.wait(source, direction)? {
+                    return Err(errno::would_block());
+                }
+                continue;
+            };
+            match operation(&self.inner) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    source.would_block(direction, seen);
+                }
+                done => {
+                    if done.as_ref().is_ok_and(&is_short) {
+                        source.was_short(direction, seen);
+                    }
+                    source.pass_on(direction);
+                    scheduler::spend_credit();
+                    return done;
+                }
+            }
+        }
+    }
+
+    /// On an OS thread: its own `poll(2)` tells when to try again.
+    fn run_blocking<R>(
+        &self,
+        direction: Direction,
+        timeout: Option<Duration>,
+        mut operation: impl FnMut(&T) -> io::Result<R>,
+    ) -> io::Result<R> {
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        loop {
+            match operation(&self.inner) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                done => return done,
+            }
+            let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+            if !fd::wait(self.inner.as_fd(), direction == Direction::Write, left)? {
+                return Err(errno::would_block());
+            }
+        }
+    }
+}
+
+impl<T: AsFd> AsFd for Io<T> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.inner.as_fd()
+    }
+}
+
+impl<T: AsFd + fmt::Debug> fmt::Debug for Io<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.fmt(f)
+    }
+}
+
+/// How long one operation may wait: its timeout, read from the clock only when it must wait.
+struct Limit {
+    timeout: Option<Duration>,
+    deadline: Option<u64>,
+}
+
+impl Limit {
+    #[inline]
+    fn new(timeout: Option<Duration>) -> Self {
+        Limit { timeout, deadline: None }
+    }
+
+    /// Waits once. `false`: the time is up.
+    fn wait(&mut self, source: &Arc<Source>, direction: Direction) -> io::Result<bool> {
+        if let Some(timeout) = self.timeout.take() {
+            self.deadline = park::deadline_after(timeout);
+        }
+        let grace = cancel::io_grace();
+        let deadline = match (self.deadline, grace) {
+            (Some(own), Some(grace)) => Some(own.min(grace)),
+            (own, grace) => own.or(grace),
+        };
+        match source.wait(direction, deadline)? {
+            Ended::Woken(_) | Ended::Token => Ok(true),
+            Ended::Deadline if grace.is_some() && deadline == grace => Err(errno::canceled()),
+            Ended::Deadline => Ok(false),
+            Ended::Interrupted(interrupt) => interrupt.unwind(),
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! Waits for descriptors: one per worker.
+//!
+//! A descriptor is registered once, with the worker that first waits for it, edge-triggered and in
+//! both directions, and stays registered until it is closed (`source.rs`). The worker looks at its
+//! events once per round, and sleeps in the same system call when it has nothing to run.
+//!
+//! # Tokens
+//!
+//! An event names its source by a slot and the slot's generation. A registration may outlive its
+//! descriptor (a duplicate keeps it alive), and events may still be on their way when a source
+//! closes: their generation is an old one, and they are dropped.
+
+pub(crate) mod io;
+mod source;
+
+use std::io as std_io;
+use std::os::fd::{AsFd, RawFd};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use greenrt_arch::epoll;
+use mio::Token;
+use mio::event::Source as _;
+use mio::unix::SourceFd;
+use parking_lot::Mutex;
+
+use source::Source;
+
+/// The token of the waker.
+const WAKER: usize = usize::MAX;
+
+/// Room for the events of one look.
+pub(crate) struct Events {
+    precise: epoll::Events,
+    portable: Option<mio::Events>,
+}
+
+impl Events {
+    pub(crate) fn with_capacity(n: usize) -> Self {
+        let portable = (!epoll::precise()).then(|| mio::Events::with_capacity(n));
+        Events { precise: epoll::Events::with_capacity(n), portable }
+    }
+}
+
+/// What an event says of a descriptor.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Readiness {
+    readable: bool,
+    writable: bool,
+    /// Reading will meet something that no later edge tells of: the end, or urgent data.
+    read_end: bool,
+    /// So will both directions: a hang-up or an error.
+    end: bool,
+}
+
+/// See the module's documentation.
+pub(crate) struct Reactor {
+    poll: Mutex<mio::Poll>,
+    registry: mio::Registry,
+    waker: mio::Waker,
+    sources: Mutex<Slots>,
+    n_sources: AtomicUsize,
+}
+
+#[derive(Default)]
+struct Slots {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+}
+
+struct Slot {
+    generation: u32,
+    source: Option<Arc<Source>>,
+}
+
+impl Reactor {
+    pub(crate) fn new() -> std_io::Result<Self> {
+        let poll = mio::Poll::new()?;
+        let registry = poll.registry().try_clone()?;
+        let waker = mio::Waker::new(&registry, Token(WAKER))?;
+        Ok(Reactor {
+            poll: Mutex::new(poll),
+            registry,
+            waker,
+            sources: Mutex::new(Slots::default()),
+            n_sources: AtomicUsize::new(0),
+        })
+    }
+
+    /// Wakes the worker out of `poll`, or makes its next one return at once.
+    #[cold]
+    pub(crate) fn wake(&self) {
+        if let Err(error) = self.waker.wake() {
+            // The worker might sleep for ever; nobody can go on without it.
+            eprintln!("greenrt: cannot wake a worker: {error}");
+            std::process::abort();
+        }
+    }
+
+    /// Whether any descriptor is registered.
+    #[inline]
+    pub(crate) fn has_sources(&self) -> bool {
+        self.n_sources.load(Relaxed) > 0
+    }
+
+    /// Registers a source, so that its events come to this worker.
+    fn register(&self, source: &Arc<Source>) -> std_io::Result<u64> {
+        let fd = source.fd();
+        let token = {
+            let mut slots = self.sources.lock();
+            let index = match slots.free.pop() {
+                Some(index) => index,
+                None => {
+                    slots.slots.push(Slot { generation: 0, source: None });
+                    slots.slots.len() as u32 - 1
+                }
+            };
+            let slot = &mut slots.slots[index as usize];
+            slot.source = Some(Arc::clone(source));
+            u64::from(slot.generation) << 32 | u64::from(index)
+        };
+        self.n_sources.fetch_add(1, Relaxed);
+        let interests = mio::Interest::READABLE | mio::Interest::WRITABLE | mio::Interest::PRIORITY;
+        let mut mio_source = SourceFd(&fd);
+        let mio_token = Token(token as usize);
+        let mut registered = mio_source.register(&self.registry, mio_token, interests);
+        if registered.as_ref().is_err_and(|e| e.kind() == std_io::ErrorKind::AlreadyExists) {
+            // An earlier registration of the same file under the same number was left behind.
+            registered = mio_source.reregister(&self.registry, mio_token, interests);
+        }
+        match registered {
+            Ok(()) => Ok(token),
+            Err(error) => {
+                self.forget(token);
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes a source out. `close`: the descriptor is about to be closed and has no duplicates, so
+    /// the system forgets it by itself.
+    fn deregister(&self, token: u64, fd: RawFd, close: bool) {
+        if !close {
+            // An error means that it is not registered, which is what we want.
+            let _ = SourceFd(&fd).deregister(&self.registry);
+        }
+        self.forget(token);
+    }
+
+    fn forget(&self, token: u64) {
+        let source = {
+            let mut slots = self.sources.lock();
+            let index = token as u32;
+            let slot = &mut slots.slots[index as usize];
+            debug_assert_eq!(slot.generation, (token >> 32) as u32);
+            slot.generation = slot.generation.wrapping_add(1);
+            let source = slot.source.take();
+            slots.free.push(index);
+            source
+        };
+        self.n_sources.fetch_sub(1, Relaxed);
+        drop(source);
+    }
+
+    /// Looks at the events, waiting for at most `timeout`, and makes runnable whom they concern.
+    pub(crate) fn poll(&self, events: &mut Events, timeout: Option<Duration>) {
+        let looked = match &mut events.portable {
+            None => {
+                epoll::wait(self.registry.as_fd(), &mut events.precise, timeout)
+            }
+            Some(portable) => match self.poll.lock().poll(portable, timeout) {
+                Err(error) if error.kind() == std_io::ErrorKind::Interrupted => return,
+                looked => looked,
+            },
+        };
+        if let Err(error) = looked {
+            eprintln!("greenrt: cannot wait for descriptors: {error}");
+            std::process::abort();
+        }
+        match &events.portable {
+            None => self.dispatch(events.precise.iter().map(|event| {
+                let end = event.hup() || event.error();
+                let readiness = Readiness {
+                    readable: event.readable(),
+                    writable: event.writable(),
+                    read_end: event.read_closed() || event.priority(),
+                    end,
+                };
+                (event.token, readiness)
+            })),
+            Some(portable) => self.dispatch(portable.iter().map(|event| {
+                let readiness = Readiness {
+                    readable: event.is_readable(),
+                    writable: event.is_writable(),
+                    read_end: event.is_read_closed() || event.is_priority(),
+                    end: event.is_error() || event.is_write_closed(),
+                };
+                (event.token().0 as u64, readiness)
+            })),
+        }
+    }
+
+    #[inline]
+    fn dispatch(&self, events: impl Iterator<Item = (u64, Readiness)>) {
+        let mut slots = None;
+        for (token, readiness) in events {
+            if token == WAKER as u64 {
+                continue;
+            }
+            let slots = slots.get_or_insert_with(|| self.sources.lock());
+            let Some(slot) = slots.slots.get(token as u32 as usize) else { continue };
+            if slot.generation == (token >> 32) as u32
+                && let Some(source) = &slot.source
+            {
+                source.on_event(readiness);
+            }
+        }
+    }
+}

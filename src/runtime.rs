@@ -1,0 +1,573 @@
+//! Runtimes: their workers, how they start, and how they end.
+//!
+//! # Three ways to have one
+//!
+//! - [`run`] makes the calling OS thread the one worker, and starts no other thread at all.
+//! - The first spawn outside any runtime starts the global one: a worker for each CPU, or
+//!   `GREENRT_WORKERS` of them. It lives until the process ends.
+//! - [`Runtime::builder`] makes one of its own.
+//!
+//! # How one ends
+//!
+//! When an explicit runtime is dropped, or the closure of `run` has returned, its green threads
+//! are cancelled and run on until all of them have ended, or a deadline passes. Those that are
+//! left then are leaked, and a report says which: their stacks may hold what others borrow, so
+//! they cannot be taken away. The global runtime ends with the process, as OS threads do.
+
+use std::fmt;
+use std::io;
+use std::num::NonZeroUsize;
+use std::panic::Location;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use greenrt_arch::overflow::{self, AltStack};
+use greenrt_arch::stack::Class;
+use parking_lot::{Condvar, Mutex};
+
+use crate::clock::Clock;
+use crate::debug;
+use crate::record::{RecordRef, Start, arena, packet};
+use crate::scheduler::idle::Search;
+use crate::scheduler::worker::{Local, Shared};
+use crate::scheduler::{self, with_local};
+use crate::thread::{Builder as ThreadBuilder, JoinHandle};
+
+/// The stack of green threads, unless they or the runtime ask for another.
+pub(crate) const STACK_SIZE: usize = 256 * 1024;
+/// The stack of the closure of `run`: what a main thread has.
+const MAIN_STACK_SIZE: usize = 8 * 1024 * 1024;
+/// How long green threads may take to end when their runtime ends.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What the workers of one runtime share.
+pub(crate) struct Core {
+    workers: Box<[Arc<Shared>]>,
+    search: Search,
+    clock: Clock,
+    stack_class: Class,
+    shutdown_timeout: Duration,
+    /// Spawned by threads that are no workers of this runtime.
+    n_spawned_outside: AtomicUsize,
+    /// Where the next spawn from outside goes.
+    next_worker: AtomicUsize,
+    shutting_down: AtomicBool,
+    shutdown_deadline: OnceLock<Instant>,
+    manual: Mutex<ManualIdle>,
+    exited: Mutex<usize>,
+    one_exited: Condvar,
+}
+
+/// Which workers wait for a manual clock, and until when.
+struct ManualIdle {
+    waiting: Vec<Option<Option<u64>>>,
+}
+
+impl Core {
+    fn new(n_workers: usize, options: &Options) -> io::Result<Arc<Core>> {
+        static NUMBERS: AtomicU64 = AtomicU64::new(1);
+        overflow::install(debug::describe_overflow)?;
+        let number = NUMBERS.fetch_add(1, Relaxed);
+        let workers =
+            (0..n_workers).map(|index| Ok(Arc::new(Shared::new(index, number)?))).collect::<io::Result<_>>()?;
+        Ok(Arc::new(Core {
+            workers,
+            search: Search::new(),
+            clock: options.clock.clone(),
+            stack_class: stack_class(options.stack_size)?,
+            shutdown_timeout: options.shutdown_timeout,
+            n_spawned_outside: AtomicUsize::new(0),
+            next_worker: AtomicUsize::new(0),
+            shutting_down: AtomicBool::new(false),
+            shutdown_deadline: OnceLock::new(),
+            manual: Mutex::new(ManualIdle { waiting: vec![None; n_workers] }),
+            exited: Mutex::new(0),
+            one_exited: Condvar::new(),
+        }))
+    }
+
+    #[inline]
+    pub(crate) fn workers(&self) -> &[Arc<Shared>] {
+        &self.workers
+    }
+
+    pub(crate) fn search(&self) -> &Search {
+        &self.search
+    }
+
+    #[inline]
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    pub(crate) fn stack_class(&self) -> Class {
+        self.stack_class
+    }
+
+    /// Queues a thread from outside.
+    #[expect(unsafe_code, reason = "hands a record to a worker")]
+    pub(crate) fn spawn_from_outside(&self, record: RecordRef, worker: Option<usize>) {
+        self.n_spawned_outside.fetch_add(1, Release);
+        let index = worker.unwrap_or_else(|| {
+            // A sleeping worker if there is one; they come in turn.
+            let next = self.next_worker.fetch_add(1, Relaxed);
+            let turn = |offset| (next + offset) % self.workers.len();
+            let sleeping = |&index: &usize| self.workers[index].sleeper.is_sleeping();
+            (0..self.workers.len()).map(turn).find(sleeping).unwrap_or(turn(0))
+        });
+        // SAFETY: new, so in no queue; the scheduler's reference goes with it.
+        unsafe { self.workers[index].push(record.into_raw()) };
+    }
+
+    /// After a spawn: wakes a worker to search, if one sleeps and none searches.
+    #[inline]
+    pub(crate) fn wake_searcher(&self, spawner: &Shared) {
+        if self.search.wants_wake() {
+            self.wake_one(spawner.index);
+        }
+    }
+
+    #[cold]
+    fn wake_one(&self, not: usize) {
+        let n = self.workers.len();
+        for offset in 1..n {
+            let worker = &self.workers[(not + offset) % n];
+            if worker.sleeper.notify() {
+                return worker.reactor.wake();
+            }
+        }
+    }
+
+    /// How many green threads have been spawned and not ended.
+    pub(crate) fn n_live(&self) -> usize {
+        // First all that ended, then all that were spawned. Both only grow, so if the sums are
+        // equal they were equal at the moment between: nothing was alive then.
+        let ended: usize = self.workers.iter().map(|w| w.n_ended()).sum();
+        let spawned: usize = self.workers.iter().map(|w| w.n_spawned()).sum();
+        (spawned + self.n_spawned_outside.load(Acquire)).saturating_sub(ended)
+    }
+
+    // The end.
+
+    #[inline]
+    pub(crate) fn is_shutting_down(&self) -> bool {
+        self.shutting_down.load(Relaxed)
+    }
+
+    /// Whether the workers should stop: all green threads have ended, or the time is up.
+    #[inline]
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_shutting_down() && self.is_over_slow()
+    }
+
+    #[cold]
+    fn is_over_slow(&self) -> bool {
+        let over = self.n_live() == 0 || self.time_left() == Some(Duration::ZERO);
+        if over {
+            self.workers.iter().for_each(|worker| worker.notify());
+        }
+        over
+    }
+
+    /// How long the green threads may still take to end; `None` while nobody asked them to.
+    pub(crate) fn time_left(&self) -> Option<Duration> {
+        let deadline = self.shutdown_deadline.get()?;
+        Some(deadline.saturating_duration_since(Instant::now()))
+    }
+
+    /// Asks every green thread of this runtime to end.
+    fn begin_shutdown(&self) {
+        let now = Instant::now();
+        let deadline = now.checked_add(self.shutdown_timeout).unwrap_or(now);
+        self.shutdown_deadline.get_or_init(|| deadline);
+        // A thread that starts from here on sees this; one that started before has its worker
+        // set, and the walk finds it.
+        self.shutting_down.store(true, Release);
+        if self.n_live() > 0 {
+            for record in self.live() {
+                scheduler::cancel(&record);
+            }
+        }
+        self.workers.iter().for_each(|worker| worker.notify());
+    }
+
+    /// The started green threads of this runtime.
+    fn live(&self) -> impl Iterator<Item = RecordRef> + '_ {
+        let workers = |record: &RecordRef| {
+            self.workers.iter().any(|worker| std::ptr::eq(&raw const **worker, record.worker()))
+        };
+        arena::live().into_iter().filter(move |record| workers(record) && !record.is_done())
+    }
+
+    /// Says which green threads are left when the time is up.
+    fn report_leaked(&self) {
+        eprintln!(
+            "greenrt: runtime ended with {} green threads that did not end within {:?} after they \
+             were cancelled; they are leaked",
+            self.n_live(),
+            self.shutdown_timeout,
+        );
+        for record in self.live().take(10) {
+            eprintln!("  {}", debug::ThreadInfo::of(&record));
+        }
+    }
+
+    // The manual clock.
+
+    /// Worker `index` has nothing to run before `nearest`. If all workers wait, time jumps, and
+    /// those whose deadline came are woken. Whether the caller should sleep.
+    pub(crate) fn wait_on_manual_clock(&self, index: usize, nearest: Option<u64>) -> bool {
+        let Some(clock) = self.clock.manual() else { return true };
+        let mut idle = self.manual.lock();
+        idle.waiting[index] = Some(nearest);
+        if nearest.is_some_and(|at| at <= clock.now_ns()) {
+            return false;
+        }
+        let quiet = self.workers.iter().all(|w| {
+            !w.has_mail() && (w.index == index || w.sleeper.is_sleeping()) && w.fresh.is_empty()
+        });
+        let all: Option<Vec<Option<u64>>> = idle.waiting.iter().copied().collect();
+        let (true, Some(all)) = (quiet, all) else { return true };
+        let Some(next) = all.iter().flatten().min() else { return true };
+        clock.jump_to(*next);
+        for (worker, nearest) in self.workers.iter().zip(&all) {
+            if worker.index != index && nearest.is_some_and(|at| at <= *next) {
+                idle.waiting[worker.index] = None;
+                worker.notify();
+            }
+        }
+        nearest.is_none_or(|at| at > *next)
+    }
+
+    /// Worker `index` does not wait any more.
+    pub(crate) fn runs_on_manual_clock(&self, index: usize) {
+        self.manual.lock().waiting[index] = None;
+    }
+}
+
+/// The stack class for a size in bytes.
+pub(crate) fn stack_class(bytes: usize) -> io::Result<Class> {
+    Class::for_size(bytes).ok_or_else(|| {
+        let largest = Class::ALL[Class::COUNT - 1].slot_bytes();
+        let message = format!("stack of {bytes} bytes is above the maximum of {largest}");
+        io::Error::new(io::ErrorKind::InvalidInput, message)
+    })
+}
+
+#[derive(Clone, Debug)]
+struct Options {
+    n_workers: Option<usize>,
+    stack_size: usize,
+    clock: Clock,
+    shutdown_timeout: Duration,
+    name: String,
+}
+
+impl Options {
+    fn from_env() -> Self {
+        Options {
+            n_workers: None,
+            stack_size: number_from_env("GREENRT_STACK_SIZE").unwrap_or(STACK_SIZE),
+            clock: Clock::System,
+            shutdown_timeout: SHUTDOWN_TIMEOUT,
+            name: "greenrt".into(),
+        }
+    }
+}
+
+/// A number from the environment; what cannot be read as one is reported and ignored.
+fn number_from_env(name: &str) -> Option<usize> {
+    let value = std::env::var(name).ok()?;
+    let number = value.trim().parse().ok().filter(|&n| n > 0);
+    if number.is_none() {
+        eprintln!("greenrt: {name}={value:?} is not a number above zero; ignored");
+    }
+    number
+}
+
+/// How many workers a runtime has if nobody says.
+fn default_workers() -> usize {
+    number_from_env("GREENRT_WORKERS").unwrap_or_else(|| {
+        std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
+    })
+}
+
+/// A runtime of its own: workers that run green threads, until it is dropped.
+///
+/// Most programs need none: [`spawn`](crate::spawn) starts the global one, and [`run`] is a
+/// runtime on the calling thread.
+///
+/// Dropping it cancels its green threads and waits until they have ended, at most for the time
+/// set by [`RuntimeBuilder::shutdown_timeout`]; what is left then is leaked, with a report on
+/// standard error.
+///
+/// # Examples
+///
+/// ```
+/// let runtime = greenrt::Runtime::builder().workers(2).build()?;
+/// let sum = runtime.run(|| {
+///     let parts: Vec<_> = (0..10).map(|n| greenrt::spawn(move || n * n)).collect();
+///     parts.into_iter().map(|part| part.join().unwrap()).sum::<u32>()
+/// });
+/// assert_eq!(sum, 285);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub struct Runtime {
+    core: Arc<Core>,
+    n_threads: usize,
+}
+
+impl Runtime {
+    /// Begins to configure a runtime.
+    pub fn builder() -> RuntimeBuilder {
+        RuntimeBuilder { options: Options::from_env() }
+    }
+
+    /// Spawns a green thread on this runtime.
+    ///
+    /// # Panics
+    ///
+    /// If no stack can be had; use [`Builder`](ThreadBuilder) to recover from that.
+    #[track_caller]
+    pub fn spawn<F, T>(&self, f: F) -> JoinHandle<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        ThreadBuilder::new().spawn_on(self, f).expect("failed to spawn a green thread")
+    }
+
+    /// Runs `f` in a green thread of this runtime and waits for it.
+    ///
+    /// The stack of that thread is 8 MiB. The calling OS thread blocks; a calling green thread,
+    /// which must then be one of another runtime, parks.
+    ///
+    /// # Panics
+    ///
+    /// With whatever `f` panics with.
+    #[track_caller]
+    pub fn run<F, T>(&self, f: F) -> T
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let main = ThreadBuilder::new().name("main".into()).stack_size(MAIN_STACK_SIZE);
+        let handle = main.spawn_on(self, f).expect("failed to spawn a green thread");
+        handle.join().unwrap_or_else(|payload| std::panic::resume_unwind(payload))
+    }
+
+    /// How many workers it has.
+    pub fn n_workers(&self) -> usize {
+        self.core.workers.len()
+    }
+
+    /// How many of its green threads have been spawned and not ended.
+    pub fn n_threads(&self) -> usize {
+        self.core.n_live()
+    }
+
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+}
+
+impl fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runtime")
+            .field("n_workers", &self.n_workers())
+            .field("n_threads", &self.n_threads())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        self.core.begin_shutdown();
+        let mut exited = self.core.exited.lock();
+        while *exited < self.n_threads {
+            // A worker that computes does not look at the time; it is left behind after a while.
+            let left = self.core.time_left().unwrap_or_default() + Duration::from_millis(100);
+            if self.core.one_exited.wait_for(&mut exited, left).timed_out() {
+                break;
+            }
+        }
+        drop(exited);
+        if self.core.n_live() > 0 {
+            self.core.report_leaked();
+            // What others make runnable later still goes to these workers' inboxes.
+            std::mem::forget(Arc::clone(&self.core));
+        }
+    }
+}
+
+/// Configures a [`Runtime`].
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct RuntimeBuilder {
+    options: Options,
+}
+
+impl RuntimeBuilder {
+    /// The number of workers. By default `GREENRT_WORKERS`, or one for each CPU.
+    pub fn workers(mut self, n: usize) -> Self {
+        self.options.n_workers = Some(n.max(1));
+        self
+    }
+
+    /// The stack of its green threads in bytes, unless they ask for another. By default
+    /// `GREENRT_STACK_SIZE`, or 256 KiB.
+    pub fn stack_size(mut self, bytes: usize) -> Self {
+        self.options.stack_size = bytes;
+        self
+    }
+
+    /// The clock for its sleeps and timeouts. By default the system's.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.options.clock = clock;
+        self
+    }
+
+    /// How long its green threads may take to end when it is dropped. By default a second.
+    pub fn shutdown_timeout(mut self, timeout: Duration) -> Self {
+        self.options.shutdown_timeout = timeout;
+        self
+    }
+
+    /// What the names of its OS threads begin with. By default `greenrt`.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.options.name = name.into();
+        self
+    }
+
+    /// Starts the workers.
+    ///
+    /// # Errors
+    ///
+    /// If a descriptor, a thread or memory cannot be had; nothing is left behind then. Or if the
+    /// stack size is above the largest class, 8 MiB.
+    pub fn build(self) -> io::Result<Runtime> {
+        let n_workers = self.options.n_workers.unwrap_or_else(default_workers);
+        let core = Core::new(n_workers, &self.options)?;
+        let mut runtime = Runtime { core, n_threads: 0 };
+        for index in 0..n_workers {
+            let core = Arc::clone(&runtime.core);
+            let name = format!("{}-{index}", self.options.name);
+            #[expect(clippy::disallowed_methods, reason = "workers are OS threads")]
+            std::thread::Builder::new().name(name).spawn(move || work(core, index))?;
+            runtime.n_threads += 1;
+        }
+        Ok(runtime)
+    }
+}
+
+/// The body of a worker's OS thread.
+fn work(core: Arc<Core>, index: usize) {
+    // Without one a stack overflow still ends the process, but without a report.
+    let alt_stack = AltStack::install().ok();
+    let local = Local::new(Arc::clone(&core), index);
+    local.run();
+    if core.n_live() > 0 {
+        // Its parked threads stay where they are, and may be woken in vain.
+        std::mem::forget(local);
+    }
+    drop(alt_stack);
+    *core.exited.lock() += 1;
+    core.one_exited.notify_all();
+}
+
+/// The global runtime, started now if it does not run yet.
+///
+/// # Errors
+///
+/// If it cannot be started; the next call tries again.
+pub(crate) fn global() -> io::Result<&'static Runtime> {
+    static GLOBAL: OnceLock<Runtime> = OnceLock::new();
+    static STARTING: Mutex<()> = Mutex::new(());
+    if let Some(runtime) = GLOBAL.get() {
+        return Ok(runtime);
+    }
+    let _starting = STARTING.lock();
+    if let Some(runtime) = GLOBAL.get() {
+        return Ok(runtime);
+    }
+    let runtime = Runtime::builder().build()?;
+    Ok(GLOBAL.get_or_init(|| runtime))
+}
+
+/// Runs `f` as the first green thread of a runtime whose one worker is the calling OS thread.
+///
+/// No other OS thread is started. Green threads that `f` spawns run on this thread too, whenever
+/// one of them waits; exactly one runs at a time, and only a call that waits or yields lets
+/// another one run. When `f` has returned the others are cancelled (see
+/// [`Runtime`] for how a runtime ends), and `run` returns what `f` did.
+///
+/// The stack of `f` is 8 MiB.
+///
+/// # Panics
+///
+/// With whatever `f` panics with. If called from a green thread: its worker is already one. If the
+/// system cannot supply what a runtime needs (three descriptors, a stack).
+///
+/// # Examples
+///
+/// ```
+/// let order = greenrt::run(|| {
+///     let (sender, receiver) = std::sync::mpsc::channel();
+///     let threads: Vec<_> = ["A", "B"].map(|name| {
+///         let sender = sender.clone();
+///         greenrt::spawn(move || {
+///             for n in 1..=2 {
+///                 sender.send(format!("{n}{name}")).unwrap();
+///                 greenrt::yield_now();
+///             }
+///         })
+///     }).into();
+///     threads.into_iter().for_each(|thread| thread.join().unwrap());
+///     receiver.try_iter().collect::<Vec<_>>().join(" ")
+/// });
+/// assert_eq!(order, "1A 1B 2A 2B");
+/// ```
+#[track_caller]
+#[expect(unsafe_code, reason = "the closure borrows, and is joined before this returns")]
+pub fn run<F, T>(f: F) -> T
+where
+    F: FnOnce() -> T,
+{
+    assert!(
+        with_local(|_| ()).is_none(),
+        "greenrt::run called from a green thread, whose worker runs already"
+    );
+    let options = Options { n_workers: Some(1), ..Options::from_env() };
+    let core = Core::new(1, &options).expect("failed to start a runtime");
+    let alt_stack = AltStack::install().ok();
+    let local = Local::new(Arc::clone(&core), 0);
+    let class = stack_class(MAIN_STACK_SIZE).expect("the largest class");
+    local.reserve_stack(class).expect("failed to map the stack of the main green thread");
+    let start = Start {
+        name: Some("main".into()),
+        stack_class: class,
+        site: Location::caller(),
+        placed: true,
+    };
+    // SAFETY: this frame outlives the thread: the loop below returns when it has ended, and not
+    // before.
+    let (record, handle) = unsafe { packet::new(f, (), start) };
+    local.set_main(&record);
+    local.spawn(record);
+    local.run();
+    assert!(handle.is_done(), "greenrt: the loop of `run` ended before its main thread");
+    core.begin_shutdown();
+    if core.n_live() > 0 {
+        local.run();
+    }
+    if core.n_live() > 0 {
+        core.report_leaked();
+        std::mem::forget(local);
+    }
+    drop(alt_stack);
+    // SAFETY: `f` returns `T`; the handle is ours, and the thread has ended.
+    let result = unsafe { packet::take_result::<T>(&handle) };
+    result.unwrap_or_else(|payload| std::panic::resume_unwind(payload))
+}

@@ -1,0 +1,639 @@
+//! A worker: the loop that runs green threads, and what it runs them from.
+
+#![expect(unsafe_code, reason = "runs and ends green threads; owns its queues without locks")]
+
+use std::cell::{Cell, UnsafeCell};
+use std::collections::VecDeque;
+use std::ptr::{self, NonNull};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::time::Duration;
+
+use greenrt_arch::context;
+
+use super::fresh::Fresh;
+use super::idle::Sleeper;
+use super::inbox::Inbox;
+use super::run_queue::{Next, RunQueue};
+use super::switch::Frame;
+use super::Installed;
+use crate::clock::Clock;
+use crate::park::reason::Reason;
+use crate::park::word::CLAIM_DEADLINE;
+use crate::reactor::{Events, Reactor};
+use crate::record::arena::Cache;
+use crate::record::{Record, RecordRef};
+use crate::runtime::Core;
+use crate::stack_pool::StackPool;
+use crate::timer::Timers;
+
+/// How many calls may succeed without parking before their thread yields.
+const CREDITS: u32 = 128;
+/// The most green threads that run between two looks at timers, inbox and descriptors.
+const ROUND_MAX: u32 = 256;
+/// How long a round should take, in nanoseconds.
+const ROUND_NS: u64 = 500_000;
+/// The naps of a worker that searches for something to steal, in microseconds.
+const NAPS_US: [u64; 7] = [20, 40, 80, 160, 320, 320, 320];
+/// How often a worker whose spawned threads wait for a stack tries again.
+const STACK_RETRY: Duration = Duration::from_millis(10);
+
+/// What only its own worker touches.
+///
+/// # Rule
+///
+/// `with` is never called again on the same value from inside its closure, so there is one `&mut`
+/// at a time. The closures in this file are a few lines and call nothing that comes back here.
+struct Owned<T>(UnsafeCell<T>);
+
+impl<T> Owned<T> {
+    fn new(value: T) -> Self {
+        Owned(UnsafeCell::new(value))
+    }
+
+    #[inline]
+    fn with<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
+        // SAFETY: `Local` is not `Sync`, so there is one thread; the rule above says that there
+        // is one caller.
+        f(unsafe { &mut *self.0.get() })
+    }
+}
+
+/// The part of a worker that others may touch.
+pub(crate) struct Shared {
+    pub(crate) index: usize,
+    /// Which runtime it belongs to.
+    runtime: u64,
+    inbox: Inbox<Record>,
+    pub(crate) fresh: Fresh<Record>,
+    pub(crate) sleeper: Sleeper,
+    pub(crate) reactor: Reactor,
+    /// Spawned by this worker, and ended on it. Written by the worker alone.
+    n_spawned: AtomicUsize,
+    n_ended: AtomicUsize,
+    /// Started here and not ended: what cannot move away. Written by the worker alone.
+    n_started: AtomicUsize,
+}
+
+impl Shared {
+    pub(crate) fn new(index: usize, runtime: u64) -> std::io::Result<Self> {
+        Ok(Shared {
+            index,
+            runtime,
+            inbox: Inbox::new(),
+            fresh: Fresh::new(),
+            sleeper: Sleeper::new(),
+            reactor: Reactor::new()?,
+            n_spawned: AtomicUsize::new(0),
+            n_ended: AtomicUsize::new(0),
+            n_started: AtomicUsize::new(0),
+        })
+    }
+
+    /// Hands a green thread to this worker from another thread, and wakes the worker if it
+    /// sleeps.
+    ///
+    /// # Safety
+    ///
+    /// `record` belongs on this worker, is in no queue, and the scheduler's reference to it goes
+    /// with it.
+    pub(crate) unsafe fn push(&self, record: NonNull<Record>) {
+        // SAFETY: the scheduler's reference keeps it; it is in no queue says the caller.
+        unsafe { self.inbox.push(record.as_ptr()) };
+        self.notify();
+    }
+
+    /// Wakes the worker if it sleeps.
+    pub(crate) fn notify(&self) {
+        if self.sleeper.notify() {
+            self.reactor.wake();
+        }
+    }
+
+    /// Whether other threads have handed something in.
+    pub(crate) fn has_mail(&self) -> bool {
+        !self.inbox.is_empty()
+    }
+
+    pub(crate) fn n_spawned(&self) -> usize {
+        self.n_spawned.load(Acquire)
+    }
+
+    pub(crate) fn n_ended(&self) -> usize {
+        self.n_ended.load(Acquire)
+    }
+
+    pub(crate) fn n_started(&self) -> usize {
+        self.n_started.load(Relaxed)
+    }
+}
+
+/// Adds to a counter that only one thread writes.
+#[inline]
+fn count(counter: &AtomicUsize, by: isize) {
+    counter.store(counter.load(Relaxed).wrapping_add_signed(by), Release);
+}
+
+/// The part of a worker that only it touches.
+pub(crate) struct Local {
+    shared: Arc<Shared>,
+    runtime: Arc<Core>,
+    /// The green thread that runs now.
+    current: Cell<Option<NonNull<Record>>>,
+    /// How deep the running green thread is inside the runtime (`Section`).
+    depth: Cell<u32>,
+    credits: Cell<u32>,
+    /// The loop ends after the thread that runs now.
+    stop: Cell<bool>,
+    /// The thread whose end stops the loop.
+    main: Cell<Option<NonNull<Record>>>,
+    ready: Owned<RunQueue>,
+    timers: Owned<Timers>,
+    stacks: Owned<StackPool>,
+    events: Owned<Events>,
+    /// Spawned threads for which there was no stack.
+    starved: Owned<VecDeque<NonNull<Record>>>,
+    /// Where the fresh queue of each worker ended at the last look.
+    seen: Owned<Vec<usize>>,
+    records: Cache,
+    rng: Cell<u64>,
+}
+
+impl Local {
+    pub(crate) fn new(runtime: Arc<Core>, index: usize) -> Self {
+        let shared = Arc::clone(&runtime.workers()[index]);
+        let n_workers = runtime.workers().len();
+        Local {
+            shared,
+            runtime,
+            current: Cell::new(None),
+            depth: Cell::new(0),
+            credits: Cell::new(CREDITS),
+            stop: Cell::new(false),
+            main: Cell::new(None),
+            ready: Owned::new(RunQueue::new()),
+            timers: Owned::new(Timers::new()),
+            stacks: Owned::new(StackPool::new()),
+            events: Owned::new(Events::with_capacity(256)),
+            starved: Owned::new(VecDeque::new()),
+            seen: Owned::new(vec![0; n_workers]),
+            records: Cache::new(),
+            rng: Cell::new(0x9e37_79b9_7f4a_7c15 ^ (index as u64 + 1)),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    pub(crate) fn runtime(&self) -> &Arc<Core> {
+        &self.runtime
+    }
+
+    #[inline]
+    pub(crate) fn current(&self) -> Option<NonNull<Record>> {
+        self.current.get()
+    }
+
+    #[inline]
+    pub(crate) fn clock(&self) -> &Clock {
+        self.runtime.clock()
+    }
+
+    pub(crate) fn records(&self) -> &Cache {
+        &self.records
+    }
+
+    #[inline]
+    pub(crate) fn is_sibling(&self, other: &Shared) -> bool {
+        other.runtime == self.shared.runtime
+    }
+
+    pub(super) fn enter(&self) {
+        self.depth.set(self.depth.get() + 1);
+    }
+
+    pub(super) fn leave(&self) {
+        self.depth.set(self.depth.get() - 1);
+    }
+
+    /// `false`: there are none left, and the thread should yield.
+    #[inline]
+    pub(super) fn spend_credit(&self) -> bool {
+        let left = self.credits.get();
+        self.credits.set(left.saturating_sub(1));
+        left > 0
+    }
+
+    // What green threads ask for.
+
+    /// Adds a green thread of this worker to its run queue.
+    #[inline]
+    pub(super) fn push(&self, record: NonNull<Record>) {
+        self.ready.with(|ready| ready.push(record));
+    }
+
+    #[inline]
+    pub(super) fn yield_now(&self, record: NonNull<Record>) {
+        self.push(record);
+        // SAFETY: the record of a thread that runs is kept by the scheduler.
+        self.suspend(unsafe { record.as_ref() }, Reason::RUNNABLE);
+    }
+
+    #[inline]
+    pub(super) fn park(&self, record: &Record, reason: Reason, deadline: Option<u64>) {
+        let Some(deadline) = deadline else {
+            return self.suspend(record, reason);
+        };
+        // SAFETY: a thread that runs has a frame, which stays while it runs.
+        let timer = unsafe { &(*record.frame.get()).timer };
+        // SAFETY: removed below, before the thread goes on; nothing between unwinds.
+        self.timers.with(|timers| unsafe { timers.insert(timer, deadline) });
+        self.suspend(record, reason);
+        self.timers.with(|timers| timers.remove(timer));
+    }
+
+    /// The one switch away from a green thread that has not ended.
+    #[inline]
+    fn suspend(&self, record: &Record, reason: Reason) {
+        record.note(reason, context::registers());
+        let depth = self.depth.get();
+        // SAFETY: the running thread calls this on itself, so the frame is its own.
+        unsafe { (*record.frame.get()).suspend() };
+        self.depth.set(depth);
+    }
+
+    /// Queues a thread that was spawned here.
+    #[inline]
+    pub(crate) fn spawn(&self, record: RecordRef) {
+        count(&self.shared.n_spawned, 1);
+        if self.runtime.workers().len() == 1 || record.is_placed() {
+            return self.push(record.into_raw());
+        }
+        if let Some(sibling) = self.less_loaded() {
+            // SAFETY: new, so in no queue; the scheduler's reference goes with it.
+            return unsafe { sibling.push(record.into_raw()) };
+        }
+        self.push_fresh(record.into_raw());
+    }
+
+    #[inline]
+    fn push_fresh(&self, record: NonNull<Record>) {
+        // SAFETY: only this worker pushes to its queue.
+        unsafe { self.shared.fresh.push(record) };
+        self.ready.with(RunQueue::push_marker);
+        self.runtime.wake_searcher(&self.shared);
+    }
+
+    /// A sibling with so many fewer started threads that a spawn should go there.
+    fn less_loaded(&self) -> Option<&Shared> {
+        let workers = self.runtime.workers();
+        let mine = self.shared.n_started();
+        let other = &workers[self.random_below(workers.len())];
+        let theirs = other.n_started();
+        (mine > theirs + 8 + theirs / 32).then_some(&**other)
+    }
+
+    fn random_below(&self, n: usize) -> usize {
+        // Xorshift: only has to spread.
+        let mut x = self.rng.get();
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        self.rng.set(x);
+        ((x >> 32) as usize * n) >> 32
+    }
+
+    /// Makes sure that a stack of this class is there.
+    ///
+    /// # Errors
+    ///
+    /// The system's, if no more stacks can be had.
+    #[inline]
+    pub(crate) fn reserve_stack(&self, class: greenrt_arch::stack::Class) -> std::io::Result<()> {
+        self.stacks.with(|stacks| stacks.reserve(class))
+    }
+
+    pub(crate) fn take_stack(
+        &self,
+        class: greenrt_arch::stack::Class,
+    ) -> std::io::Result<greenrt_arch::stack::Slot> {
+        self.stacks.with(|stacks| stacks.take(class))
+    }
+
+    pub(crate) fn put_stack(&self, slot: greenrt_arch::stack::Slot) {
+        self.stacks.with(|stacks| stacks.put(slot));
+    }
+
+    // The loop.
+
+    /// Makes `record` the thread whose end stops the loop.
+    pub(crate) fn set_main(&self, record: &RecordRef) {
+        self.main.set(Some(record.as_ptr()));
+    }
+
+    /// Runs green threads on the calling OS thread until the main thread has ended, or the
+    /// runtime has shut down.
+    pub(crate) fn run(&self) {
+        let _installed = Installed::new(self);
+        self.stop.set(false);
+        let mut round = 64;
+        let mut before = self.clock().now();
+        loop {
+            let ran = self.run_round(round);
+            if self.stop.get() || self.runtime.is_over() {
+                return;
+            }
+            let now = self.clock().now();
+            if ran == round {
+                let took = now.saturating_sub(before);
+                if took > ROUND_NS {
+                    round = (round / 2).max(1);
+                } else if took < ROUND_NS / 2 {
+                    round = (round * 2).min(ROUND_MAX);
+                }
+            }
+            before = now;
+            self.fire_timers(now);
+            self.take_inbox();
+            if !self.ready.with(|ready| ready.is_empty()) {
+                if self.shared.reactor.has_sources() {
+                    self.poll(Some(Duration::ZERO));
+                }
+                continue;
+            }
+            self.idle(now);
+            before = self.clock().now();
+        }
+    }
+
+    /// Runs up to `n` green threads; how many there were.
+    #[inline]
+    fn run_round(&self, n: u32) -> u32 {
+        for ran in 0..n {
+            let Some(next) = self.ready.with(RunQueue::pop) else {
+                return ran;
+            };
+            let record = match next {
+                Next::Thread(record) => record,
+                Next::Fresh => match self.shared.fresh.take() {
+                    Some(record) => record,
+                    None => continue,
+                },
+            };
+            self.resume(record);
+            if self.stop.get() {
+                return ran;
+            }
+        }
+        n
+    }
+
+    /// Runs one green thread until it parks, yields or ends.
+    #[inline]
+    fn resume(&self, at: NonNull<Record>) {
+        // SAFETY: what is in our queues is kept by the scheduler's reference.
+        let record = unsafe { at.as_ref() };
+        let frame = match NonNull::new(record.frame.get()) {
+            Some(frame) => frame,
+            None => match self.start(record, at) {
+                Some(frame) => frame,
+                None => return,
+            },
+        };
+        record.set_reason(Reason::RUNNING);
+        self.current.set(Some(at));
+        self.credits.set(CREDITS);
+        self.depth.set(0);
+        // SAFETY: it was runnable, so it is not running and has not ended; its frame was built
+        // here, because it is pinned.
+        let ended = unsafe { Frame::resume(frame) };
+        self.current.set(None);
+        if ended {
+            self.end(at, frame);
+        }
+    }
+
+    /// Gives a spawned thread its stack. From here on it is pinned.
+    #[inline]
+    fn start(&self, record: &Record, at: NonNull<Record>) -> Option<NonNull<Frame>> {
+        let slot = match self.stacks.with(|stacks| stacks.take(record.stack_class())) {
+            Ok(slot) => slot,
+            Err(_) => {
+                // Nothing is lost: it starts when a stack comes free.
+                record.set_reason(Reason::STACK);
+                self.starved.with(|starved| starved.push_back(at));
+                return None;
+            }
+        };
+        record.set_worker(&self.shared);
+        if self.runtime.is_shutting_down() {
+            record.word.cancel();
+        }
+        // SAFETY: the scheduler's reference keeps the record until `end`; it has no frame yet,
+        // so its closure was not run.
+        let frame = unsafe { Frame::build(slot, at) };
+        record.frame.set(frame.as_ptr());
+        count(&self.shared.n_started, 1);
+        Some(frame)
+    }
+
+    #[inline]
+    fn end(&self, at: NonNull<Record>, frame: NonNull<Frame>) {
+        // SAFETY: the scheduler's reference was given to the queue and comes back here.
+        let record = unsafe { RecordRef::from_raw(at) };
+        record.set_reason(Reason::ENDED);
+        record.frame.set(ptr::null_mut());
+        // SAFETY: it has ended, and the only other user of the frame, the record, forgot it.
+        let slot = unsafe { Frame::take_down(frame) };
+        self.put_stack(slot);
+        count(&self.shared.n_started, -1);
+        count(&self.shared.n_ended, 1);
+        if self.main.get() == Some(at) {
+            self.main.set(None);
+            self.stop.set(true);
+        }
+        self.feed_starved();
+    }
+
+    /// A stack came free, or it is time to try again: spawned threads that wait for one may run.
+    #[inline]
+    fn feed_starved(&self) {
+        self.starved.with(|starved| {
+            if let Some(record) = starved.pop_front() {
+                self.push(record);
+            }
+        });
+    }
+
+    /// Makes every green thread runnable whose deadline has passed.
+    #[inline]
+    fn fire_timers(&self, now: u64) {
+        while let Some(record) = self.timers.with(|timers| timers.pop_due(now)) {
+            // SAFETY: a timer that is set belongs to a thread that has not gone on.
+            if unsafe { record.as_ref() }.word.claim(CLAIM_DEADLINE) {
+                self.push(record);
+            }
+        }
+    }
+
+    /// Moves what other threads handed in to the run queue.
+    #[inline]
+    fn take_inbox(&self) {
+        if self.shared.inbox.is_empty() {
+            return;
+        }
+        for record in self.shared.inbox.take() {
+            let Some(at) = NonNull::new(record) else { continue };
+            // SAFETY: handed in with the scheduler's reference.
+            let record = unsafe { at.as_ref() };
+            let started = !record.frame.get().is_null();
+            if started || record.is_placed() || self.runtime.workers().len() == 1 {
+                self.push(at);
+            } else {
+                self.push_fresh(at);
+            }
+        }
+    }
+
+    /// Looks at the descriptors, waiting for at most `timeout`.
+    fn poll(&self, timeout: Option<Duration>) {
+        self.events.with(|events| self.shared.reactor.poll(events, timeout));
+    }
+
+    // Nothing to run.
+
+    /// Waits until there may be something to run.
+    fn idle(&self, now: u64) {
+        if self.runtime.workers().len() > 1 {
+            if self.search() {
+                return;
+            }
+        } else {
+            self.shared.sleeper.prepare();
+        }
+        // From here on the sleeper says SLEEPING: whoever pushes from now on wakes us.
+        if !self.shared.has_mail() {
+            match self.clock().manual() {
+                None => self.poll(self.sleep_time(now)),
+                Some(_) => self.sleep_on_manual_clock(),
+            }
+        }
+        self.shared.sleeper.awake();
+        if self.runtime.workers().len() > 1 {
+            self.runtime.search().woken();
+        }
+        self.feed_starved();
+    }
+
+    /// How long the worker may sleep.
+    fn sleep_time(&self, now: u64) -> Option<Duration> {
+        let timer = self.timers.with(|timers| timers.nearest());
+        let timer = timer.map(|at| Duration::from_nanos(at.saturating_sub(now)));
+        let retry = self.starved.with(|starved| (!starved.is_empty()).then_some(STACK_RETRY));
+        let over = self.runtime.time_left();
+        [timer, retry, over].into_iter().flatten().min()
+    }
+
+    /// Looks for something to steal, with naps in between. `false`: there is nothing; the worker
+    /// has said that it sleeps, and counts as sleeping.
+    fn search(&self) -> bool {
+        let search = self.runtime.search();
+        search.begin();
+        loop {
+            let mut waiting = self.look();
+            for nap in NAPS_US {
+                if !waiting {
+                    break;
+                }
+                self.shared.sleeper.prepare();
+                if !self.shared.has_mail() {
+                    self.poll(Some(self.nap(nap)));
+                }
+                self.shared.sleeper.awake();
+                self.fire_timers(self.clock().now());
+                self.take_inbox();
+                if self.steal() || !self.ready.with(|ready| ready.is_empty()) {
+                    if search.found() {
+                        self.runtime.wake_searcher(&self.shared);
+                    }
+                    return true;
+                }
+                waiting = self.look();
+            }
+            self.shared.sleeper.prepare();
+            search.give_up();
+            if !self.look() || self.runtime.is_over() {
+                return false;
+            }
+            self.shared.sleeper.awake();
+            search.resume();
+        }
+    }
+
+    /// Notes where each sibling's fresh queue ends; whether anything lies in one of them.
+    fn look(&self) -> bool {
+        self.seen.with(|seen| {
+            let mut any = false;
+            for (worker, tail_then) in self.runtime.workers().iter().zip(seen) {
+                let (head, tail) = worker.fresh.span();
+                *tail_then = tail;
+                any |= head != tail && worker.index != self.shared.index;
+            }
+            any
+        })
+    }
+
+    /// A nap, cut short by the next deadline.
+    fn nap(&self, us: u64) -> Duration {
+        let nap = Duration::from_micros(us);
+        match self.clock().manual() {
+            None => self.sleep_time(self.clock().now()).map_or(nap, |time| time.min(nap)),
+            Some(_) => nap,
+        }
+    }
+
+    /// Takes half of what has lain in a sibling's fresh queue since the last `look`: what its own
+    /// worker, busy with something long, has not come to.
+    fn steal(&self) -> bool {
+        let workers = self.runtime.workers();
+        let first = self.random_below(workers.len());
+        for offset in 0..workers.len() {
+            let victim = &workers[(first + offset) % workers.len()];
+            if victim.index == self.shared.index {
+                continue;
+            }
+            let (head, _) = victim.fresh.span();
+            let tail_then = self.seen.with(|seen| seen[victim.index]);
+            let aged = tail_then.wrapping_sub(head) as isize;
+            let mut n = 0;
+            while n < (aged + 1) / 2 {
+                let Some(record) = victim.fresh.take() else { break };
+                // To the run queue, and not to the fresh queue, where it would age once more.
+                self.push(record);
+                n += 1;
+            }
+            if n > 0 {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// With a manual clock: when every worker waits, time jumps to the nearest deadline.
+    fn sleep_on_manual_clock(&self) {
+        // What is ready now comes before any time that has not passed yet.
+        self.poll(Some(Duration::ZERO));
+        if !self.ready.with(|ready| ready.is_empty()) || self.shared.has_mail() {
+            return;
+        }
+        let nearest = self.timers.with(|timers| timers.nearest());
+        if self.runtime.wait_on_manual_clock(self.shared.index, nearest) {
+            let retry = self.starved.with(|starved| (!starved.is_empty()).then_some(STACK_RETRY));
+            self.poll([retry, self.runtime.time_left()].into_iter().flatten().min());
+        }
+        self.runtime.runs_on_manual_clock(self.shared.index);
+    }
+}
