@@ -1,6 +1,8 @@
-//! What a million stacks cost: takes slots, touches one page of each, gives them back, and prints the bill.
+//! What a million stacks cost: takes slots, touches one page of each, gives them back, and prints
+//! the bill.
 //!
-//! `cargo run --release -p greenrt-arch --example million_slots [slots [KiB]]`; a million take 5 GB of memory.
+//! `cargo run --release -p greenrt-arch --example million_slots [slots [KiB]]`; a million take 5 GB
+//! of memory.
 
 #![expect(unsafe_code, reason = "touches stacks")]
 

@@ -2,9 +2,11 @@
 
 use crate::os::clock_ns;
 
-/// `CLOCK_MONOTONIC`: nanoseconds since some moment before the process began, without the time the machine slept.
+/// `CLOCK_MONOTONIC`: nanoseconds since some moment before the process began, without the time the
+/// machine slept.
 ///
-/// The clock of `std::time::Instant` on Linux. It never goes back, and never allocates or enters the kernel on Linux.
+/// The clock of `std::time::Instant` on Linux. It never goes back, and never allocates or enters
+/// the kernel on Linux.
 #[inline]
 #[must_use]
 pub fn monotonic_ns() -> u64 {

@@ -7,7 +7,8 @@
 pub struct Registers {
     /// Stack pointer.
     pub sp: usize,
-    /// Frame pointer. Means something only where code is compiled with frame pointers; 0 on a CPU we do not know.
+    /// Frame pointer. Means something only where code is compiled with frame pointers; 0 on a CPU
+    /// we do not know.
     pub fp: usize,
     /// Instruction pointer, inside the calling function; 0 on a CPU we do not know.
     pub ip: usize,
@@ -68,7 +69,8 @@ pub fn registers() -> Registers {
     }
 }
 
-/// Tells the CPU that the cache line at `addr` will be read soon. Any address will do; a hint cannot fault.
+/// Tells the CPU that the cache line at `addr` will be read soon. Any address will do; a hint
+/// cannot fault.
 #[inline(always)]
 pub fn prefetch(addr: usize) {
     #[cfg(target_arch = "x86_64")]

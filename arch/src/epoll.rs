@@ -1,8 +1,8 @@
 //! Waiting on an epoll descriptor with the precision of its clock.
 //!
-//! mio registers descriptors; this waits on mio's descriptor in its place, because mio's timeouts are
-//! whole milliseconds and a worker's next deadline is not. The way from the kernel's array to the
-//! reactor is one loop over [`Events::iter`], without allocation.
+//! mio registers descriptors; this waits on mio's descriptor in its place, because mio's timeouts
+//! are whole milliseconds and a worker's next deadline is not. The way from the kernel's array to
+//! the reactor is one loop over [`Events::iter`], without allocation.
 
 #![expect(unsafe_code, reason = "the kernel writes into the buffer")]
 
@@ -25,10 +25,11 @@ pub const fn supported() -> bool {
     os::EPOLL
 }
 
-/// Whether timeouts are exact to the nanosecond, give or take the timer slack: `epoll_pwait2`, Linux 5.11.
+/// Whether timeouts are exact to the nanosecond, give or take the timer slack: `epoll_pwait2`,
+/// Linux 5.11.
 ///
-/// Otherwise they are rounded up to a millisecond. Found out once per process; `GREENRT_EPOLL_PWAIT2=0` in
-/// the environment makes it false.
+/// Otherwise they are rounded up to a millisecond. Found out once per process;
+/// `GREENRT_EPOLL_PWAIT2=0` in the environment makes it false.
 #[inline]
 #[must_use]
 pub fn precise() -> bool {
@@ -242,10 +243,11 @@ impl fmt::Debug for Events {
     }
 }
 
-/// Waits until a descriptor registered with `epoll` has an event, or `timeout` has passed; `None` waits for ever.
+/// Waits until a descriptor registered with `epoll` has an event, or `timeout` has passed; `None`
+/// waits for ever.
 ///
-/// Replaces what is in `events`. They may be none: after the timeout, which is never early, and after a signal.
-/// Touches no `errno`, allocates nothing.
+/// Replaces what is in `events`. They may be none: after the timeout, which is never early, and
+/// after a signal. Touches no `errno`, allocates nothing.
 ///
 /// # Errors
 ///

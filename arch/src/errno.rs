@@ -2,7 +2,8 @@
 
 use std::io;
 
-/// The call would block: `EAGAIN`, of kind `WouldBlock`. Also what a read or write timeout gives on Unix.
+/// The call would block: `EAGAIN`, of kind `WouldBlock`. Also what a read or write timeout gives on
+/// Unix.
 #[must_use]
 pub fn would_block() -> io::Error {
     io::Error::from_raw_os_error(libc::EAGAIN)

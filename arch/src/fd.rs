@@ -11,10 +11,12 @@ use std::time::Duration;
 use crate::clock;
 use crate::os;
 
-/// Blocks the calling OS thread until `fd` is readable (or `writable`), and returns true; or false after `timeout`.
+/// Blocks the calling OS thread until `fd` is readable (or `writable`), and returns true; or false
+/// after `timeout`.
 ///
-/// `None` waits for ever. An error or hang-up counts as ready: the next call on the descriptor says which.
-/// Never gives up early: signals do not count, and a timeout is rounded up to what the system can measure.
+/// `None` waits for ever. An error or hang-up counts as ready: the next call on the descriptor says
+/// which. Never gives up early: signals do not count, and a timeout is rounded up to what the
+/// system can measure.
 ///
 /// # Errors
 ///
@@ -53,8 +55,8 @@ pub fn wait(fd: BorrowedFd<'_>, writable: bool, timeout: Option<Duration>) -> io
 
 /// Calls `listen(2)` with the longest backlog that the system allows.
 ///
-/// On a socket that listens already this makes its backlog longer and disturbs nothing else: std asks
-/// for 128, which a burst of clients overflows.
+/// On a socket that listens already this makes its backlog longer and disturbs nothing else: std
+/// asks for 128, which a burst of clients overflows.
 ///
 /// # Errors
 ///
@@ -66,7 +68,8 @@ pub fn listen_max(fd: BorrowedFd<'_>) -> io::Result<()> {
 
 /// Whether `fd` is a stream socket: TCP, or a stream of the Unix domain.
 ///
-/// On those, and on nothing else, a read or write that does less than asked says that the next would block.
+/// On those, and on nothing else, a read or write that does less than asked says that the next
+/// would block.
 #[must_use]
 pub fn is_stream_socket(fd: BorrowedFd<'_>) -> bool {
     let mut kind: c_int = 0;

@@ -1,8 +1,8 @@
 //! Everything in greenrt that knows a CPU or an operating system.
 //!
-//! The runtime above is written against this crate and contains no `cfg(target_os)` and no `libc::`.
-//! The modules here are small and know nothing of green threads: a stack slot has an owner word, and
-//! whoever sets it says what it means.
+//! The runtime above is written against this crate and contains no `cfg(target_os)` and no
+//! `libc::`. The modules here are small and know nothing of green threads: a stack slot has an
+//! owner word, and whoever sets it says what it means.
 //!
 //! | module       | what it gives                                                        |
 //! |--------------|----------------------------------------------------------------------|
@@ -26,8 +26,8 @@
 //!
 //! # A port supplies
 //!
-//! - an operating system: a sibling of `os/linux.rs` with the functions that file exports, chosen in
-//!   `os.rs`, whose header describes them. `os/other.rs` is the least that works on a Unix;
+//! - an operating system: a sibling of `os/linux.rs` with the functions that file exports, chosen
+//!   in `os.rs`, whose header describes them. `os/other.rs` is the least that works on a Unix;
 //! - a CPU: the registers in `context.rs`, and for Linux the instruction that enters the kernel, in
 //!   `os/raw.rs`. Without either there is a slower form in plain Rust and libc.
 
@@ -46,4 +46,8 @@ pub mod stack;
 pub mod usage;
 
 #[cfg(test)]
+#[cfg_attr(
+    not(target_os = "linux"),
+    expect(dead_code, reason = "few tests run there")
+)]
 mod testing;

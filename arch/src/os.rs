@@ -19,8 +19,9 @@
 //! # Rule
 //!
 //! What may run in a signal handler, or under a name that greenlibc interposes, does not go through
-//! libc on Linux: `raw.rs` enters the kernel itself. Such a call cannot come back to us, and it leaves
-//! `errno` alone, which is a thread-local that the scheduler must not touch between two switches.
+//! libc on Linux: `raw.rs` enters the kernel itself. Such a call cannot come back to us, and it
+//! leaves `errno` alone, which is a thread-local that the scheduler must not touch between two
+//! switches.
 
 mod unix;
 pub(crate) use unix::*;

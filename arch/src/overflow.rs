@@ -1,19 +1,20 @@
 //! What is said when a green thread's stack overflows.
 //!
-//! An overflow touches the guard at the end of the stack, and the kernel sends SIGSEGV (SIGBUS on some
-//! systems). The handler runs on an alternate stack ([`AltStack`]), recognises the guard by its address,
-//! says whose stack it was, and aborts, as std does for its threads. It never tries to go on.
+//! An overflow touches the guard at the end of the stack, and the kernel sends SIGSEGV (SIGBUS on
+//! some systems). The handler runs on an alternate stack ([`AltStack`]), recognises the guard by
+//! its address, says whose stack it was, and aborts, as std does for its threads. It never tries to
+//! go on.
 //!
 //! # Rules
 //!
-//! - *In front, not in place.* What is not one of our guards goes to the handler that was there before, with
-//!   the arguments we got, under the signal mask it asked for. Std's own report for OS threads appears as ever,
-//!   and a null pointer ends the process by SIGSEGV as ever.
-//! - *Nothing but async-signal-safe code.* The overflow can be anywhere, inside the allocator too. The
-//!   report is composed in a fixed buffer and written by one `write`. So whoever replaces our handler and
-//!   passes on what is not theirs, in any order, does no harm.
-//! - *The first one reports.* Other threads that overflow meanwhile wait for the end. If the description of the
-//!   owner faults itself, the report appears without it.
+//! - *In front, not in place.* What is not one of our guards goes to the handler that was there
+//!   before, with the arguments we got, under the signal mask it asked for. Std's own report for OS
+//!   threads appears as ever, and a null pointer ends the process by SIGSEGV as ever.
+//! - *Nothing but async-signal-safe code.* The overflow can be anywhere, inside the allocator too.
+//!   The report is composed in a fixed buffer and written by one `write`. So whoever replaces our
+//!   handler and passes on what is not theirs, in any order, does no harm.
+//! - *The first one reports.* Other threads that overflow meanwhile wait for the end. If the
+//!   description of the owner faults itself, the report appears without it.
 
 #![expect(unsafe_code, reason = "handles signals")]
 
@@ -55,16 +56,16 @@ type Handler = extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void);
 
 /// Installs the handler, once per process. Later calls change nothing, not even `describe`.
 ///
-/// `describe` gets the word of [`stack::Slot::set_owner`] and writes the subject of the sentence
-/// "… has overflowed its stack", for example `green thread 'acceptor' (17, spawned at src/main.rs:3:5)`.
-/// What it writes beyond 512 bytes is cut off. It is not called for the owner 0.
+/// `describe` gets the word of [`stack::Slot::set_owner`] and writes the subject of the sentence "…
+/// has overflowed its stack", for example `green thread 'acceptor' (17, spawned at
+/// src/main.rs:3:5)`. What it writes beyond 512 bytes is cut off. It is not called for the owner 0.
 ///
 /// `describe` runs in the signal handler, on the alternate stack of the faulting thread. It must be
-/// async-signal-safe: read memory, format with `write!`; no lock, no allocation, no thread-local of std. If it faults, the
-/// report does without it; that takes an [`AltStack`].
+/// async-signal-safe: read memory, format with `write!`; no lock, no allocation, no thread-local of
+/// std. If it faults, the report does without it; that takes an [`AltStack`].
 ///
-/// An OS thread needs an alternate stack for its signals: std makes a small one for each of its threads,
-/// and [`AltStack`] a larger one.
+/// An OS thread needs an alternate stack for its signals: std makes a small one for each of its
+/// threads, and [`AltStack`] a larger one.
 ///
 /// # Errors
 ///
@@ -78,8 +79,9 @@ pub fn install(describe: Describe) -> io::Result<()> {
     DESCRIBE.get_or_init(|| describe);
     for (signal, previous) in SIGNALS.into_iter().zip(&PREVIOUS) {
         let previous = previous.get_or_init(|| action_of(signal));
-        // The kernel applies the previous handler's mask and flags to ours, and so to the call from ours.
-        // That one runs on the alternate stack whether it asked to or not: the fault may have left no other.
+        // The kernel applies the previous handler's mask and flags to ours, and so to the call from
+        // ours. That one runs on the alternate stack whether it asked to or not: the fault may have
+        // left no other.
         let kept_flags = libc::SA_NODEFER | libc::SA_RESTART;
         let mut action = *previous;
         action.sa_sigaction = on_fault as Handler as libc::sighandler_t;
@@ -114,12 +116,9 @@ extern "C" fn on_fault(signal: c_int, info: *mut libc::siginfo_t, context: *mut 
     let info_ref = unsafe { &*info };
     // The kernel's own codes are positive. A signal that a process sent has no address.
     let is_fault = info_ref.si_code > 0;
-    // SAFETY: both signals have this field when the kernel sends them.
-    let addr = if is_fault {
-        unsafe { info_ref.si_addr() }.addr()
-    } else {
-        0
-    };
+    // SAFETY: both signals have this field when the kernel sends them, and it is a number in any
+    // case.
+    let addr = unsafe { info_ref.si_addr() }.addr();
     if is_fault && stack::find(addr).is_some_and(|found| found.in_guard) {
         if REPORTER
             .compare_exchange(0, this_thread, Relaxed, Relaxed)
@@ -152,7 +151,8 @@ fn unblock_signals() {
         // SAFETY: the set is initialised now.
         unsafe { libc::sigaddset(set.as_mut_ptr(), signal) };
     }
-    // SAFETY: the set is initialised, and nothing that runs from here on relies on the signals being blocked.
+    // SAFETY: the set is initialised, and nothing that runs from here on relies on the signals
+    // being blocked.
     unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, set.as_ptr(), ptr::null_mut()) };
 }
 
@@ -184,11 +184,13 @@ fn pass_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void, is_f
                 set_default(signal);
             }
             if flags & libc::SA_SIGINFO != 0 {
-                // SAFETY: the previous action's owner set this address, and the flag that says its type.
+                // SAFETY: the previous action's owner set this address, and the flag that says its
+                // type.
                 let handler = unsafe { mem::transmute::<libc::sighandler_t, Handler>(handler) };
                 handler(signal, info, context);
             } else {
-                // SAFETY: the previous action's owner set this address, without the flag, which says its type.
+                // SAFETY: the previous action's owner set this address, without the flag, which
+                // says its type.
                 let handler =
                     unsafe { mem::transmute::<libc::sighandler_t, extern "C" fn(c_int)>(handler) };
                 handler(signal);

@@ -1,9 +1,10 @@
 //! Stack slots: guarded memory for green threads, a million of them if need be.
 //!
-//! A slot is address space for one stack of some [`Class`]. Slots are cut from slabs, large mappings that
-//! are never unmapped. [`take`] gets slots from the depot of their class, which maps a new slab when it is
-//! empty; [`give_back`] returns them, and their memory to the system. Whoever takes slots keeps the warm
-//! ones: a slot that goes through the depot costs two page faults at its next use.
+//! A slot is address space for one stack of some [`Class`]. Slots are cut from slabs, large
+//! mappings that are never unmapped. [`take`] gets slots from the depot of their class, which maps
+//! a new slab when it is empty; [`give_back`] returns them, and their memory to the system. Whoever
+//! takes slots keeps the warm ones: a slot that goes through the depot costs two page faults at its
+//! next use.
 //!
 //! ```text
 //!  limit()                                                          top()
@@ -14,26 +15,31 @@
 //!
 //! # Rules
 //!
-//! - *A taken slot has a guard.* Guards are markers in the page tables (`guard.rs`), set for a whole slab
-//!   when it is mapped. They cost no mapping, so neighbouring slabs merge into one mapping for the kernel
-//!   and a million stacks fit in about thirty. Markers outlive everything that happens to a slot.
-//! - *An address finds its slot without locks* (`directory.rs`), because a signal handler asks, on a stack
-//!   that has just overflowed. This is why slabs are never unmapped and their tables never freed.
-//! - *A slot's top is coloured*: slot `i` of a slab begins `i % 8 * 128` bytes lower. Stacks at equal
-//!   offsets in their pages would compete for the same cache sets.
+//! - *A taken slot has a guard.* Guards are markers in the page tables (`guard.rs`), set for a
+//!   whole slab when it is mapped. They cost no mapping, so neighbouring slabs merge into one
+//!   mapping for the kernel and a million stacks fit in about thirty. Markers outlive everything
+//!   that happens to a slot.
+//! - *An address finds its slot without locks* (`directory.rs`), because a signal handler asks, on
+//!   a stack that has just overflowed. This is why slabs are never unmapped and their tables never
+//!   freed.
+//! - *A slot's top is coloured*: slot `i` of a slab begins `i % 8 * 128` bytes lower. Stacks at
+//!   equal offsets in their pages would compete for the same cache sets.
 //!
 //! # What a slot costs
 //!
-//! 24 bytes here, and page tables, also while nothing is touched: its guard's marker needs one. 64 KiB
-//! 128 bytes, 256 KiB 512 bytes, 1 MiB 2 KiB, 2 MiB and 8 MiB 4 KiB. `examples/million_slots.rs` measures it.
+//! 24 bytes here, and page tables, also while nothing is touched: its guard's marker needs one. 64
+//! KiB 128 bytes, 256 KiB 512 bytes, 1 MiB 2 KiB, 2 MiB and 8 MiB 4 KiB.
+//! `examples/million_slots.rs` measures it.
 //!
 //! # Considered and left out
 //!
-//! - A mapping for each stack: two system calls each, and with guards `vm.max_map_count` ends it at 32,750.
+//! - A mapping for each stack: two system calls each, and with guards `vm.max_map_count` ends it at
+//!   32,750.
 //! - Unmapping free slabs: address space costs nothing, and `find` would need a lock or an epoch.
-//! - `MADV_FREE` in place of `MADV_DONTNEED`: no cheaper when measured, and resident memory stays high.
-//! - Setting a slot's guard when it is first taken: newer kernels take the lock of the whole address
-//!   space for each call, and batches are twice as fast.
+//! - `MADV_FREE` in place of `MADV_DONTNEED`: no cheaper when measured, and resident memory stays
+//!   high.
+//! - Setting a slot's guard when it is first taken: newer kernels take the lock of the whole
+//!   address space for each call, and batches are twice as fast.
 
 mod class;
 mod depot;
@@ -64,8 +70,8 @@ pub struct Found {
 
 /// Finds the slot that `addr` is in, whether taken or not.
 ///
-/// Async-signal-safe: takes no lock and allocates nothing. Looks at every slab: with a million slots of
-/// 256 KiB that is a thousand, a few microseconds.
+/// Async-signal-safe: takes no lock and allocates nothing. Looks at every slab: with a million
+/// slots of 256 KiB that is a thousand, a few microseconds.
 #[must_use]
 pub fn find(addr: usize) -> Option<Found> {
     let entry = directory::find(addr)?;

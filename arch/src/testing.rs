@@ -38,8 +38,9 @@ pub(crate) fn time_limit(seconds: u64) -> TimeLimit {
 
 /// Runs `body` in a child process and returns how that ended.
 ///
-/// The child is this program, running the one test whose function contains the closure `body`; there may be one such
-/// closure in it. What precedes this call in the test happens in the child too.
+/// The child is this program, running the one test whose function contains the closure `body`;
+/// there may be one such closure in it. What precedes this call in the test happens in the child
+/// too.
 pub(crate) fn in_child(variables: &[(&str, &str)], body: impl FnOnce()) -> Output {
     let path = type_name_of_val(&body).trim_end_matches("::{{closure}}");
     let (_, test) = path.split_once("::").expect("a path begins with the crate");

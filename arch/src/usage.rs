@@ -35,7 +35,8 @@ pub struct Usage {
 ///
 /// # Errors
 ///
-/// Those of reading `/proc/self`; `NotFound` where there is none, `InvalidData` where a figure is missing.
+/// Those of reading `/proc/self`; `NotFound` where there is none, `InvalidData` where a figure is
+/// missing.
 pub fn usage() -> io::Result<Usage> {
     let status = fs::read_to_string("/proc/self/status")?;
     let (n_voluntary_switches, n_involuntary_switches) = switches()?;

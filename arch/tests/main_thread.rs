@@ -1,5 +1,5 @@
-//! After `overflow::install`, std still reports for the main thread, and greenrt for a green thread's guard
-//! that the main thread touches. Runs itself as a child, which must die well.
+//! After `overflow::install`, std still reports for the main thread, and greenrt for a green
+//! thread's guard that the main thread touches. Runs itself as a child, which must die well.
 
 #![expect(unsafe_code, reason = "touches a guard")]
 

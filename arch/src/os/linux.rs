@@ -14,15 +14,15 @@ use std::time::Duration;
 use super::raw::call;
 use crate::epoll::RawEvent;
 
-/// `NORESERVE`: only touched pages count. `STACK`: since 6.7 it means no huge pages, so that new slabs
-/// have the flags of their older neighbours from the start, and the kernel merges them.
+/// `NORESERVE`: only touched pages count. `STACK`: since 6.7 it means no huge pages, so that new
+/// slabs have the flags of their older neighbours from the start, and the kernel merges them.
 pub(crate) const MAP_FLAGS_STACK: c_int = libc::MAP_NORESERVE | libc::MAP_STACK;
 
 /// `MADV_GUARD_INSTALL`, new in Linux 6.13.
 const MADV_GUARD_INSTALL: c_int = 102;
 
-/// Ranges that one `process_madvise` takes here. Measured: 64 cost 0.25 µs a range, 1024 cost 0.24, one alone
-/// 0.43; and 64 of them are 1 KiB of stack, which a green thread can spare.
+/// Ranges that one `process_madvise` takes here. Measured: 64 cost 0.25 µs a range, 1024 cost 0.24,
+/// one alone 0.43; and 64 of them are 1 KiB of stack, which a green thread can spare.
 const BATCH: usize = 64;
 
 /// From so many ranges on it pays to open a descriptor of ourselves for `process_madvise` (1 µs).
@@ -47,7 +47,8 @@ impl Timespec {
 
 // Memory.
 
-/// Keeps huge pages out of `range`, where `MAP_STACK` does not do so yet. A kernel without them refuses, rightly.
+/// Keeps huge pages out of `range`, where `MAP_STACK` does not do so yet. A kernel without them
+/// refuses, rightly.
 ///
 /// # Safety
 ///
@@ -57,12 +58,13 @@ pub(crate) unsafe fn keep_pages_small(range: Range<usize>) {
     let _ = unsafe { advise(&range, libc::MADV_NOHUGEPAGE) };
 }
 
-/// Makes every access to `ranges` fault, without a mapping for each: the kernel marks their page table entries.
+/// Makes every access to `ranges` fault, without a mapping for each: the kernel marks their page
+/// table entries.
 ///
 /// # Errors
 ///
-/// `Unsupported` before Linux 6.13, and on memory that `mlockall` holds; some ranges may be marked even so.
-/// Otherwise those of `madvise(2)`.
+/// `Unsupported` before Linux 6.13, and on memory that `mlockall` holds; some ranges may be marked
+/// even so. Otherwise those of `madvise(2)`.
 ///
 /// # Safety
 ///
@@ -92,8 +94,8 @@ pub(crate) unsafe fn discard(ranges: impl Iterator<Item = Range<usize>>) -> io::
 
 /// Gives `advice` on every range, many to a system call where the kernel lets us.
 ///
-/// The descriptor of ourselves is opened anew each time. A cached one would mean the parent after a fork,
-/// and anything at all in a program that closes the descriptors it does not know.
+/// The descriptor of ourselves is opened anew each time. A cached one would mean the parent after a
+/// fork, and anything at all in a program that closes the descriptors it does not know.
 ///
 /// # Safety
 ///
@@ -132,9 +134,10 @@ unsafe fn advise_all(ranges: impl Iterator<Item = Range<usize>>, advice: c_int) 
     Ok(())
 }
 
-/// Gives `advice` on a batch and returns how many ranges, from the front, are done. The kernel may stop
-/// early: after 2 GiB, at a range that fails, or before the first if it has no such call (6.12 and older
-/// refuse most advice in this form). In the middle of a range it leaves the rest of it in the batch.
+/// Gives `advice` on a batch and returns how many ranges, from the front, are done. The kernel may
+/// stop early: after 2 GiB, at a range that fails, or before the first if it has no such call (6.12
+/// and older refuse most advice in this form). In the middle of a range it leaves the rest of it in
+/// the batch.
 ///
 /// # Safety
 ///
@@ -152,7 +155,8 @@ unsafe fn advise_batch(process: &OwnedFd, batch: &mut [libc::iovec], advice: c_i
             0,
             0,
         ];
-        // SAFETY: the descriptor is this very process and `left` holds that many entries; the caller answers for the advice.
+        // SAFETY: the descriptor is this very process and `left` holds that many entries; the
+        // caller answers for the advice.
         let mut bytes = match unsafe { call(libc::SYS_process_madvise, args) } {
             Ok(bytes) if bytes > 0 => bytes,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -317,7 +321,8 @@ pub(crate) fn epoll_precise_probe() -> bool {
     !matches!(error, Some(libc::ENOSYS | libc::EPERM))
 }
 
-/// Waits for at most `events_max` events of `epoll`, and returns how many it has written to `events`.
+/// Waits for at most `events_max` events of `epoll`, and returns how many it has written to
+/// `events`.
 ///
 /// `precise` uses `epoll_pwait2`; without it the timeout is rounded up to a millisecond.
 ///
@@ -357,11 +362,13 @@ pub(crate) unsafe fn epoll_wait(
         0,
         0,
     ];
-    // SAFETY: the caller promises the room; the timespec lives until the end of this function; no signal mask.
+    // SAFETY: the caller promises the room; the timespec lives until the end of this function; no
+    // signal mask.
     unsafe { call(number, args) }
 }
 
-/// Milliseconds that are never shorter than `timeout`, up to the longest that the call takes (24 days).
+/// Milliseconds that are never shorter than `timeout`, up to the longest that the call takes (24
+/// days).
 fn ms_rounded_up(timeout: Duration) -> c_int {
     c_int::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(c_int::MAX)
 }

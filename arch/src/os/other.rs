@@ -96,8 +96,8 @@ pub(crate) fn wait_for_ever() -> ! {
     }
 }
 
-/// Waits until one of `events` comes for `fd`, and returns what came: nothing after `timeout`, which is
-/// rounded up to a millisecond.
+/// Waits until one of `events` comes for `fd`, and returns what came: nothing after `timeout`,
+/// which is rounded up to a millisecond.
 ///
 /// # Errors
 ///

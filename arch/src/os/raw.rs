@@ -1,6 +1,7 @@
 //! System calls without libc.
 //!
-//! See the rule in `os.rs` for who needs them. A call costs what libc's costs, less the store to `errno`.
+//! See the rule in `os.rs` for who needs them. A call costs what libc's costs, less the store to
+//! `errno`.
 
 #![expect(unsafe_code, reason = "enters the kernel")]
 
@@ -38,9 +39,9 @@ pub(crate) unsafe fn call(number: c_long, args: [usize; 6]) -> io::Result<usize>
 #[inline(always)]
 unsafe fn enter(number: c_long, args: [usize; 6]) -> isize {
     let result: isize;
-    // SAFETY: the registers are those of the kernel's calling convention; it overwrites rax, rcx and
-    // r11 only, restores the flags, and touches no user stack. Memory is left to the call's arguments,
-    // for which the caller answers.
+    // SAFETY: the registers are those of the kernel's calling convention; it overwrites rax, rcx
+    // and r11 only, restores the flags, and touches no user stack. Memory is left to the call's
+    // arguments, for which the caller answers.
     unsafe {
         std::arch::asm!(
             "syscall",
@@ -69,8 +70,8 @@ unsafe fn enter(number: c_long, args: [usize; 6]) -> isize {
 unsafe fn enter(number: c_long, args: [usize; 6]) -> isize {
     let result: isize;
     // SAFETY: the registers are those of the kernel's calling convention; it overwrites x0 only,
-    // restores the flags, and touches no user stack. Memory is left to the call's arguments, for which
-    // the caller answers.
+    // restores the flags, and touches no user stack. Memory is left to the call's arguments, for
+    // which the caller answers.
     unsafe {
         std::arch::asm!(
             "svc 0",
@@ -87,7 +88,8 @@ unsafe fn enter(number: c_long, args: [usize; 6]) -> isize {
     result
 }
 
-/// As the kernel answers: a small negative number is an error. Through libc, so `errno` changes too.
+/// As the kernel answers: a small negative number is an error. Through libc, so `errno` changes
+/// too.
 ///
 /// # Safety
 ///

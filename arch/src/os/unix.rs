@@ -7,7 +7,8 @@ use std::io;
 use std::ops::Range;
 use std::ptr;
 
-/// Maps `bytes` of private memory, readable and writable, with `flags` besides. Returns its lowest address.
+/// Maps `bytes` of private memory, readable and writable, with `flags` besides. Returns its lowest
+/// address.
 ///
 /// The mapping's provenance is exposed: addresses inside it may be turned back into pointers.
 ///

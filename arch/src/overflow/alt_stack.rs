@@ -12,14 +12,17 @@ use std::ptr;
 use crate::os;
 use crate::page;
 
-/// What handlers may use, ours and others'. Std gives its threads 8 KiB or little more, frame included.
+/// What handlers may use, ours and others'. Std gives its threads 8 KiB or little more, frame
+/// included.
 const HANDLER_BYTES: usize = 64 * 1024;
 
-/// An alternate signal stack of the calling OS thread, with a guard, for as long as the value lives.
+/// An alternate signal stack of the calling OS thread, with a guard, for as long as the value
+/// lives.
 ///
-/// Cannot be sent: the drop must happen on the same thread. It restores the stack that was there before,
-/// unless somebody has changed it meanwhile. If they have disabled it, as std does at the end of its threads,
-/// it stays disabled; if they have put theirs on top, ours stays mapped, for theirs may restore it.
+/// Cannot be sent: the drop must happen on the same thread. It restores the stack that was there
+/// before, unless somebody has changed it meanwhile. If they have disabled it, as std does at the
+/// end of its threads, it stays disabled; if they have put theirs on top, ours stays mapped, for
+/// theirs may restore it.
 pub struct AltStack {
     mapping: Range<usize>,
     ours: libc::stack_t,
@@ -33,7 +36,8 @@ impl AltStack {
     ///
     /// # Errors
     ///
-    /// Those of `mmap(2)` and `mprotect(2)`; `PermissionDenied` in a signal handler that runs on an alternate stack.
+    /// Those of `mmap(2)` and `mprotect(2)`; `PermissionDenied` in a signal handler that runs on an
+    /// alternate stack.
     pub fn install() -> io::Result<AltStack> {
         let bytes = (HANDLER_BYTES + os::signal_frame_bytes()).next_multiple_of(page::size());
         let low = os::map(page::size() + bytes, os::MAP_FLAGS_STACK)?;
@@ -76,8 +80,8 @@ impl Drop for AltStack {
             if current.ss_sp != self.ours.ss_sp {
                 return;
             }
-            // SAFETY: the previous stack's owner left it in place when ours came, and whoever takes it away
-            // from the thread disables the alternate stack first.
+            // SAFETY: the previous stack's owner left it in place when ours came, and whoever takes
+            // it away from the thread disables the alternate stack first.
             if unsafe { exchange(Some(&self.previous)) }.is_err() {
                 // We are running on it.
                 return;

@@ -106,8 +106,8 @@ fn a_real_overflow_is_reported() {
         install(describe).unwrap();
         let _alt_stack = AltStack::install().unwrap();
         let slot = slot_of(17);
-        // SAFETY: the slot is a stack that nobody else uses; the function never returns, but if it did,
-        // it would find the old stack pointer where the calling convention keeps it.
+        // SAFETY: the slot is a stack that nobody else uses; the function never returns, but if it
+        // did, it would find the old stack pointer where the calling convention keeps it.
         unsafe {
             std::arch::asm!(
                 "mov r12, rsp",
@@ -404,7 +404,8 @@ fn an_alternate_stack_leaves_no_mapping_behind() {
     let child = in_child(&[], || {
         drop(AltStack::install());
         let before = crate::usage::usage().unwrap().address_space_bytes;
-        // 650 MiB if they stayed. A heap of the allocator's for another thread may come meanwhile, 64 MiB.
+        // 650 MiB if they stayed. A heap of the allocator's for another thread may come meanwhile,
+        // 64 MiB.
         for _ in 0..10_000 {
             drop(AltStack::install().unwrap());
         }

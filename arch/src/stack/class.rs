@@ -77,7 +77,8 @@ impl Class {
         }
     }
 
-    /// Bytes of guard at the low end of a slot: a page for the smallest class, at least 16 KiB for the others.
+    /// Bytes of guard at the low end of a slot: a page for the smallest class, at least 16 KiB for
+    /// the others.
     #[inline]
     #[must_use]
     pub fn guard_bytes(self) -> usize {
@@ -87,7 +88,8 @@ impl Class {
         }
     }
 
-    /// Slots in the first slab of this class. Every further slab has twice as many as the one before.
+    /// Slots in the first slab of this class. Every further slab has twice as many as the one
+    /// before.
     pub(crate) fn slab_slots_first(self) -> usize {
         (SLAB_BYTES_FIRST / self.slot_bytes()).min(SLAB_SLOTS_FIRST)
     }
@@ -97,10 +99,12 @@ impl Class {
         (SLAB_BYTES_MAX / self.slot_bytes()).min(SLAB_SLOTS_MAX)
     }
 
-    /// Bytes by which a slab of this class is to begin and end beside a boundary of 2 MiB, the reach of one page table.
+    /// Bytes by which a slab of this class is to begin and end beside a boundary of 2 MiB, the
+    /// reach of one page table.
     ///
-    /// Two page tables serve the ends of a slot that is larger than that, its top and its guard. Beside the
-    /// boundary, the top of one slot and the guard of the next are in the same one: half the page tables.
+    /// Two page tables serve the ends of a slot that is larger than that, its top and its guard.
+    /// Beside the boundary, the top of one slot and the guard of the next are in the same one: half
+    /// the page tables.
     pub(crate) fn slab_offset(self) -> usize {
         if self.slot_bytes() > 2 * MIB {
             64 * KIB

@@ -2,16 +2,18 @@
 //!
 //! # Rules
 //!
-//! - *The lock covers pointers only.* Mapping, guarding and giving memory back happen outside it; vectors
-//!   are made long enough before it; no code of the user runs under it, the global allocator included.
-//!   When two threads find a depot empty, each maps a slab, and the depot has some slots more.
-//! - *A free slot's chain pointer is in its entry*, so a free slot needs no memory elsewhere, and many are put
-//!   back as one chain.
-//! - *A slab has twice the slots of the one before*, from 16 to 1024 and 256 MiB: a small program maps
-//!   little, and a million slots are a thousand slabs. If the system refuses a slab, a smaller one is tried.
+//! - *The lock covers pointers only.* Mapping, guarding and giving memory back happen outside it;
+//!   vectors are made long enough before it; no code of the user runs under it, the global
+//!   allocator included. When two threads find a depot empty, each maps a slab, and the depot has
+//!   some slots more.
+//! - *A free slot's chain pointer is in its entry*, so a free slot needs no memory elsewhere, and
+//!   many are put back as one chain.
+//! - *A slab has twice the slots of the one before*, from 16 to 1024 and 256 MiB: a small program
+//!   maps little, and a million slots are a thousand slabs. If the system refuses a slab, a smaller
+//!   one is tried.
 //!
-//! A process that forks while another of its threads is in here finds the lock taken in the child, for
-//! ever: as with every lock. It is held for well under a microsecond when few slots are taken.
+//! A process that forks while another of its threads is in here finds the lock taken in the child,
+//! for ever: as with every lock. It is held for well under a microsecond when few slots are taken.
 
 #![expect(unsafe_code, reason = "maps slabs, and gives memory back")]
 
@@ -93,15 +95,17 @@ impl Chain {
 
 /// Appends slots of `class` to `out`: at least one, at most `n`, as many as are at hand.
 ///
-/// Maps a new slab if none are. For `n == 0` does nothing. Taking one slot of a new slab of 256 KiB takes 10 to
-/// 300 µs, taking one from the depot 20 ns. The memory of a slot reads as zero or as its last owner left it.
+/// Maps a new slab if none are. For `n == 0` does nothing. Taking one slot of a new slab of 256 KiB
+/// takes 10 to 300 µs, taking one from the depot 20 ns. The memory of a slot reads as zero or as
+/// its last owner left it.
 ///
 /// # Errors
 ///
-/// If the system gives no address space for a slab of even one slot, or no memory for its page tables: the
-/// error has its kind and says what was tried. Where guards take mappings ([`GuardKind::Protect`]) and
-/// there are none left, an error of kind `OutOfMemory` that names `vm.max_map_count` and how many stacks
-/// there are. In either case nothing is lost and `out` is as it was.
+/// If the system gives no address space for a slab of even one slot, or no memory for its page
+/// tables: the error has its kind and says what was tried. Where guards take mappings
+/// ([`GuardKind::Protect`]) and there are none left, an error of kind `OutOfMemory` that names
+/// `vm.max_map_count` and how many stacks there are. In either case nothing is lost and `out` is as
+/// it was.
 pub fn take(class: Class, n: usize, out: &mut Vec<Slot>) -> io::Result<()> {
     if n == 0 {
         return Ok(());
@@ -134,8 +138,8 @@ fn take_free(class: Class, n: usize, out: &mut Vec<Slot>) -> bool {
     }
 }
 
-/// Maps a slab with twice the slots of the last one, or as many as the system lets us have, and makes it
-/// findable. Returns its slots, and how many.
+/// Maps a slab with twice the slots of the last one, or as many as the system lets us have, and
+/// makes it findable. Returns its slots, and how many.
 fn map_slab(class: Class, n_last: usize) -> io::Result<(Chain, usize)> {
     let mut n = match n_last {
         0 => class.slab_slots_first(),
@@ -191,7 +195,8 @@ fn try_map_slab(class: Class, n: usize) -> io::Result<&'static [Entry]> {
     Ok(entries)
 }
 
-/// The first address from `low` on that is at least `offset` away from every boundary of page tables.
+/// The first address from `low` on that is at least `offset` away from every boundary of page
+/// tables.
 fn beside_boundary(low: usize, offset: usize) -> usize {
     match low % PAGE_TABLE_REACH {
         after if after < offset => low - after + offset,
@@ -225,9 +230,9 @@ fn explain(class: Class, error: &io::Error) -> io::Error {
 
 /// Gives slots back, and their memory to the system; leaves `slots` empty, with its capacity.
 ///
-/// The address space stays reserved for the next [`take`], and the guards stay. Neighbours are given back
-/// in one piece and the others in batches: about 0.2 µs a slot with one touched page. Memory that `mlockall` holds cannot be
-/// given back and stays.
+/// The address space stays reserved for the next [`take`], and the guards stay. Neighbours are
+/// given back in one piece and the others in batches: about 0.2 µs a slot with one touched page.
+/// Memory that `mlockall` holds cannot be given back and stays.
 pub fn give_back(slots: &mut Vec<Slot>) {
     slots.sort_unstable_by_key(Slot::limit);
     // Nothing to do about an error: the slot is as good as before, the memory stays resident.
@@ -245,7 +250,8 @@ pub fn give_back(slots: &mut Vec<Slot>) {
     }
 }
 
-/// The memory of sorted slots, each without its guard, but neighbours as one piece with the guards between them.
+/// The memory of sorted slots, each without its guard, but neighbours as one piece with the guards
+/// between them.
 fn stretches(slots: &[Slot]) -> impl Iterator<Item = Range<usize>> {
     let mut slots = slots.iter().peekable();
     iter::from_fn(move || {

@@ -2,14 +2,15 @@
 //!
 //! # Rule
 //!
-//! The directory only grows. A slab gets the next number, and its cell is written once: a reader sees the
-//! whole slab or none. The cells are in chunks, each twice as large as the one before, so that no cell ever
-//! moves. A reader that overtakes the writer misses a slab from which no slot has been taken yet.
+//! The directory only grows. A slab gets the next number, and its cell is written once: a reader
+//! sees the whole slab or none. The cells are in chunks, each twice as large as the one before, so
+//! that no cell ever moves. A reader that overtakes the writer misses a slab from which no slot has
+//! been taken yet.
 //!
 //! # Considered and left out
 //!
-//! - A sorted table: writers would move cells under readers. Looking at a thousand slabs takes microseconds
-//!   and happens once per fault.
+//! - A sorted table: writers would move cells under readers. Looking at a thousand slabs takes
+//!   microseconds and happens once per fault.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};

@@ -5,11 +5,13 @@
 //! | `Marker`  | for a slab, when it is mapped        | 0.25 µs, no mapping         | Linux 6.13 (`MADV_GUARD_INSTALL`) |
 //! | `Protect` | for a slot, when it is first taken   | 1-2 µs, two mappings a slot | everywhere (`mprotect`)       |
 //!
-//! A slab is mapped as the first kind; where the system refuses, as the second from then on. `Protect` waits until
-//! the slot is taken because `vm.max_map_count`, 65530 unless somebody raised it, ends it near 32,750
-//! slots: those in the depot shall not use them up. `GREENRT_STACK_GUARDS=mprotect` forces it.
+//! A slab is mapped as the first kind; where the system refuses, as the second from then on.
+//! `Protect` waits until the slot is taken because `vm.max_map_count`, 65530 unless somebody raised
+//! it, ends it near 32,750 slots: those in the depot shall not use them up.
+//! `GREENRT_STACK_GUARDS=mprotect` forces it.
 //!
-//! A marker gives `SEGV_MAPERR`, a protected page `SEGV_ACCERR`; so an overflow is recognised by its address alone.
+//! A marker gives `SEGV_MAPERR`, a protected page `SEGV_ACCERR`; so an overflow is recognised by
+//! its address alone.
 
 #![expect(unsafe_code, reason = "changes the protection of memory")]
 
@@ -41,7 +43,8 @@ static REFUSED: AtomicBool = AtomicBool::new(false);
 /// Slots with a guard of kind `Protect`.
 static N_PROTECTED: AtomicUsize = AtomicUsize::new(0);
 
-/// The kind that the next slab gets. Before the first slab it is not known whether the system refuses.
+/// The kind that the next slab gets. Before the first slab it is not known whether the system
+/// refuses.
 pub(crate) fn kind() -> Kind {
     static FORCED: OnceLock<bool> = OnceLock::new();
     let forced =
@@ -58,7 +61,8 @@ pub(crate) fn n_protected() -> usize {
     N_PROTECTED.load(Relaxed)
 }
 
-/// Sets the guards of all slots in a new slab, and returns true; or false if each is to be set later.
+/// Sets the guards of all slots in a new slab, and returns true; or false if each is to be set
+/// later.
 ///
 /// # Errors
 ///
@@ -72,7 +76,8 @@ pub(crate) unsafe fn guard_slab(class: Class, slots: &Range<usize>) -> io::Resul
         return Ok(false);
     }
     let lows = slots.clone().step_by(class.slot_bytes());
-    // SAFETY: the caller promises unused memory, and a guard is whole pages at the begin of its slot.
+    // SAFETY: the caller promises unused memory, and a guard is whole pages at the begin of its
+    // slot.
     match unsafe { os::guard(lows.map(|low| low..low + class.guard_bytes())) } {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::Unsupported => {

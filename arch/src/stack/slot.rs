@@ -26,11 +26,12 @@ const PLACE_BITS: usize = 0xfff;
 const COLOUR_SHIFT: usize = 3;
 const UNGUARDED: usize = 1 << 6;
 
-/// The side of a slot that is not in the slot: one per slot, in its slab's table, for the life of the process.
+/// The side of a slot that is not in the slot: one per slot, in its slab's table, for the life of
+/// the process.
 ///
-/// Every field is atomic because the signal handler may read it at any time. Otherwise only the slot's
-/// owner touches it, or, while the slot is free, whoever holds the lock of its depot; that lock is what
-/// orders the accesses, so all of them are relaxed.
+/// Every field is atomic because the signal handler may read it at any time. Otherwise only the
+/// slot's owner touches it, or, while the slot is free, whoever holds the lock of its depot; that
+/// lock is what orders the accesses, so all of them are relaxed.
 pub(crate) struct Entry {
     /// What the owner said; 0 while the slot is free.
     owner: AtomicUsize,
@@ -102,8 +103,9 @@ impl Entry {
 
 /// One stack slot, owned. Its memory is the owner's alone.
 ///
-/// Dropping it gives it back to the depot as [`give_back`](super::give_back) does, which is slower than
-/// giving back many at once. A slot whose stack is still in use must be forgotten, not dropped.
+/// Dropping it gives it back to the depot as [`give_back`](super::give_back) does, which is slower
+/// than giving back many at once. A slot whose stack is still in use must be forgotten, not
+/// dropped.
 #[repr(transparent)]
 pub struct Slot {
     entry: &'static Entry,
@@ -154,9 +156,11 @@ impl Slot {
         self.entry.class()
     }
 
-    /// Says whose stack this is, in any word, for [`find`](super::find) and the overflow report; 0 is nobody.
+    /// Says whose stack this is, in any word, for [`find`](super::find) and the overflow report; 0
+    /// is nobody.
     ///
-    /// One store, which the calling thread's signal handler sees from then on. A slot from the depot has 0.
+    /// One store, which the calling thread's signal handler sees from then on. A slot from the
+    /// depot has 0.
     #[inline]
     pub fn set_owner(&self, owner: usize) {
         self.entry.owner.store(owner, Relaxed);
@@ -169,7 +173,8 @@ impl Slot {
         self.entry.owner()
     }
 
-    /// The slot as one word. It stays taken until [`from_raw`](Slot::from_raw) makes a slot of the word again.
+    /// The slot as one word. It stays taken until [`from_raw`](Slot::from_raw) makes a slot of the
+    /// word again.
     ///
     /// The word is not an address in the slot.
     #[inline]

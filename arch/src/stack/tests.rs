@@ -394,7 +394,8 @@ fn a_dropped_slot_is_given_back() {
 fn more_than_two_gib_are_given_back_at_once() {
     let _limit = time_limit(60);
     let child = in_child(&[], || {
-        // Stretches of five neighbours, so that a batch of the kernel's is longer than it likes: 64 times 40 MiB.
+        // Stretches of five neighbours, so that a batch of the kernel's is longer than it likes: 64
+        // times 40 MiB.
         let all = take_all(Class::Mib8, 64 * 6).unwrap();
         let (mut slots, mut kept) = (Vec::new(), Vec::new());
         for (idx, slot) in all.into_iter().enumerate() {
@@ -572,7 +573,8 @@ fn without_mappings_left_the_error_names_the_limit() {
             "{text}"
         );
 
-        // Nothing is lost: what cannot be had now was not used up, and slots that have a guard go on working.
+        // Nothing is lost: what cannot be had now was not used up, and slots that have a guard go
+        // on working.
         let Stats { classes, .. } = stats();
         let class = classes[Class::Kib64.index()];
         assert_eq!(class.n_slots - class.n_free, slots.len());
@@ -593,7 +595,8 @@ fn without_mappings_left_the_error_names_the_limit() {
 fn without_address_space_an_error_comes_and_nothing_is_lost() {
     let _limit = time_limit(60);
     let child = in_child(&[], || {
-        // The allocator keeps this, so that looking at the process and writing an error still find room.
+        // The allocator keeps this, so that looking at the process and writing an error still find
+        // room.
         drop(vec![0_u8; 100 << 10]);
         let before = usage().unwrap();
         limit_address_space(before.address_space_bytes + (100 << 20));

@@ -1,0 +1,5 @@
+//! The public API, through greenrt and greenstd. One binary, so that it links once.
+
+mod support;
+
+mod smoke;
