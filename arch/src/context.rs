@@ -76,12 +76,20 @@ pub fn prefetch(addr: usize) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: the instruction reads nothing that the program could see, and ignores bad addresses.
     unsafe {
-        std::arch::asm!("prefetcht0 [{}]", in(reg) addr, options(readonly, nostack, preserves_flags));
+        std::arch::asm!(
+            "prefetcht0 [{}]",
+            in(reg) addr,
+            options(readonly, nostack, preserves_flags),
+        );
     }
     #[cfg(target_arch = "aarch64")]
     // SAFETY: the instruction reads nothing that the program could see, and ignores bad addresses.
     unsafe {
-        std::arch::asm!("prfm pldl1keep, [{}]", in(reg) addr, options(readonly, nostack, preserves_flags));
+        std::arch::asm!(
+            "prfm pldl1keep, [{}]",
+            in(reg) addr,
+            options(readonly, nostack, preserves_flags),
+        );
     }
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     let _ = addr;

@@ -18,11 +18,11 @@
 //!
 //! # Platforms
 //!
-//! | system              | stack guards               | short timeouts           | reactor                   |
-//! |---------------------|----------------------------|--------------------------|---------------------------|
-//! | Linux 6.13 and newer| markers, no mapping each   | nanoseconds              | [`epoll`]                 |
-//! | Linux before        | `mprotect`, a mapping each | nanoseconds from 5.11 on | [`epoll`]                 |
-//! | another Unix        | `mprotect`, a mapping each | milliseconds             | [`epoll::supported`] is false |
+//! | system               | stack guards               | short timeouts           | epoll |
+//! |----------------------|----------------------------|--------------------------|-------|
+//! | Linux 6.13 and newer | markers, no mapping each   | nanoseconds              | yes   |
+//! | Linux before that    | `mprotect`, a mapping each | nanoseconds from 5.11 on | yes   |
+//! | another Unix         | `mprotect`, a mapping each | milliseconds             | no    |
 //!
 //! # A port supplies
 //!

@@ -2,19 +2,22 @@
 //!
 //! `unix.rs` has what every Unix does alike, through libc. `linux.rs` or `other.rs` has the rest:
 //!
-//! | function              | promise                                                                   |
-//! |-----------------------|---------------------------------------------------------------------------|
-//! | `MAP_FLAGS_STACK`     | extra `mmap` flags for memory that will be stacks                         |
-//! | `keep_pages_small`    | no huge page will back the range                                          |
-//! | `guard`               | touching the ranges faults, without a mapping each; or `Unsupported`      |
-//! | `discard`             | the ranges' memory goes back to the system, and they stay mapped          |
-//! | `mappings_max`        | how many mappings a process may have, if there is such a limit            |
-//! | `signal_frame_bytes`  | what the kernel needs of a signal stack beyond what the handler uses      |
-//! | `thread_id`           | a number no other OS thread of the process has; async-signal-safe         |
-//! | `write_stderr`        | writes to descriptor 2; async-signal-safe                                 |
-//! | `wait_for_ever`       | sleeps until a signal comes; async-signal-safe                            |
-//! | `poll`, `listen`      | the system calls, never an interposed function of that name               |
-//! | `epoll_*`             | `Unsupported` where there is no such thing                                |
+//! | function             | promise                                                              |
+//! |----------------------|----------------------------------------------------------------------|
+//! | `MAP_FLAGS_STACK`    | extra `mmap` flags for memory that will be stacks                    |
+//! | `keep_pages_small`   | no huge page will back the range                                     |
+//! | `guard`              | touching the ranges faults, without a mapping each; or `Unsupported` |
+//! | `discard`            | the ranges' memory goes back to the system, and they stay mapped     |
+//! | `mappings_max`       | how many mappings a process may have, if that is limited             |
+//! | `signal_frame_bytes` | what the kernel needs of a signal stack besides the handler          |
+//! | `thread_id` †        | a number that no other OS thread of the process has                  |
+//! | `write_stderr` †     | writes to descriptor 2                                               |
+//! | `raise` †            | sends a signal to the calling OS thread                              |
+//! | `wait_for_ever` †    | sleeps until the process ends                                        |
+//! | `poll`, `listen`     | the system calls, never an interposed function of that name          |
+//! | `EPOLL`, `epoll_*`   | `false` and `Unsupported` where there is no such thing               |
+//!
+//! †: async-signal-safe.
 //!
 //! # Rule
 //!

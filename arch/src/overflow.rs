@@ -15,6 +15,8 @@
 //!   handler and passes on what is not theirs, in any order, does no harm.
 //! - *The first one reports.* Other threads that overflow meanwhile wait for the end. If the
 //!   description of the owner faults itself, the report appears without it.
+//!
+//! A system call that is given a buffer in a guard fails with `EFAULT`, and nothing is reported.
 
 #![expect(unsafe_code, reason = "handles signals")]
 
@@ -56,9 +58,17 @@ type Handler = extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void);
 
 /// Installs the handler, once per process. Later calls change nothing, not even `describe`.
 ///
-/// `describe` gets the word of [`stack::Slot::set_owner`] and writes the subject of the sentence "…
-/// has overflowed its stack", for example `green thread 'acceptor' (17, spawned at
-/// src/main.rs:3:5)`. What it writes beyond 512 bytes is cut off. It is not called for the owner 0.
+/// `describe` gets the word of [`stack::Slot::set_owner`] and writes who has overflowed the stack:
+/// the subject of the report's first sentence. What it writes beyond 512 bytes is cut off. It is
+/// not called for the owner 0. The report, on standard error:
+///
+/// ```text
+///
+/// green thread 'acceptor' (17, spawned at src/main.rs:3:5) has overflowed its stack
+///   stack: 256 KiB slot at 0x7f5a00000000-0x7f5a00040000, guard hit at 0x7f5a00003ff8
+///   raise it with Builder::stack_size(bytes) or GREENRT_STACK_SIZE=bytes
+/// fatal runtime error: stack overflow, aborting
+/// ```
 ///
 /// `describe` runs in the signal handler, on the alternate stack of the faulting thread. It must be
 /// async-signal-safe: read memory, format with `write!`; no lock, no allocation, no thread-local of

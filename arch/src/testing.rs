@@ -1,5 +1,10 @@
 //! Time limits and child processes for tests.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "below the runtime, and on OS threads alone"
+)]
+
 use std::any::type_name_of_val;
 use std::env;
 use std::os::unix::process::ExitStatusExt;

@@ -31,7 +31,7 @@ pub struct Usage {
     pub n_involuntary_switches: u64,
 }
 
-/// Looks at the process. Takes longer the more mappings there are, about 0.3 µs each.
+/// Looks at the process. Takes longer the more mappings and descriptors there are.
 ///
 /// # Errors
 ///

@@ -2,6 +2,10 @@
 //! thread's guard that the main thread touches. Runs itself as a child, which must die well.
 
 #![expect(unsafe_code, reason = "touches a guard")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "below the runtime, and on OS threads alone"
+)]
 
 use std::env;
 use std::hint::black_box;

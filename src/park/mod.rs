@@ -121,10 +121,20 @@ impl Episode {
     /// Opens the wait of the calling thread, or says what ended it before it began.
     #[inline]
     pub(crate) fn open(reason: Reason, ends: Ends) -> Result<Episode, Ended> {
-        let who = match Section::enter_green() {
-            Some(section) => Who::Green(section),
-            None => Who::Os(OsThread::current()),
-        };
+        match Section::enter_green() {
+            Some(section) => Self::open_green(section, reason, ends),
+            None => Self::open_as(Who::Os(OsThread::current()), reason, ends),
+        }
+    }
+
+    /// As `open`, for a caller that knows that it is a green thread.
+    #[inline]
+    pub(crate) fn open_green(section: Section, reason: Reason, ends: Ends) -> Result<Self, Ended> {
+        Self::open_as(Who::Green(section), reason, ends)
+    }
+
+    #[inline]
+    fn open_as(who: Who, reason: Reason, ends: Ends) -> Result<Episode, Ended> {
         let (word, limits) = who.word_and_limits();
         let point = ends.by_cancel && limits.may_interrupt();
         match word.open(Ends { by_token: ends.by_token, by_cancel: point }) {
@@ -173,10 +183,17 @@ impl Episode {
 }
 
 impl Drop for Episode {
+    #[inline]
     fn drop(&mut self) {
-        if !self.open {
-            return;
+        if self.open {
+            self.close();
         }
+    }
+}
+
+impl Episode {
+    #[cold]
+    fn close(&self) {
         let (word, _) = self.who.word_and_limits();
         if !word.close() {
             // Claimed meanwhile: the claimer has made us runnable, or is about to.

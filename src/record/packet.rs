@@ -250,7 +250,16 @@ struct JoinWaiter {
 }
 
 /// Waits until the thread has ended.
+#[inline]
 pub(crate) fn wait_end(record: &RecordRef, cancellable: bool, deadline: Option<u64>) -> Ended {
+    // Acquire: pairs with the release of the finisher, so the result is visible.
+    match record.join.load(Acquire) {
+        JOIN_DONE => Ended::Woken(0),
+        _ => wait_end_slow(record, cancellable, deadline),
+    }
+}
+
+fn wait_end_slow(record: &RecordRef, cancellable: bool, deadline: Option<u64>) -> Ended {
     while !record.is_done() {
         let reason = Reason::join(record.id());
         let ends = Ends { by_token: false, by_cancel: cancellable };
@@ -262,7 +271,10 @@ pub(crate) fn wait_end(record: &RecordRef, cancellable: bool, deadline: Option<u
         let at = (&raw const waiter) as usize;
         let ended = if record.join.compare_exchange(JOIN_EMPTY, at, AcqRel, Relaxed).is_ok() {
             let ended = episode.park(deadline);
-            if record.join.compare_exchange(at, JOIN_EMPTY, AcqRel, Relaxed).is_err() {
+            // The load spares the usual case, in which the thread has ended, a locked operation.
+            if record.join.load(Relaxed) != at
+                || record.join.compare_exchange(at, JOIN_EMPTY, AcqRel, Relaxed).is_err()
+            {
                 wait_while_busy(record);
             }
             ended

@@ -206,6 +206,7 @@ pub(crate) unsafe fn make_runnable(record: NonNull<Record>) {
 }
 
 /// Makes a token available to a green thread.
+#[inline]
 pub(crate) fn unpark(record: &RecordRef) {
     if record.word.unpark() {
         // SAFETY: `unpark` has claimed its episode; a thread that parks has started.

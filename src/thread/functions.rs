@@ -167,25 +167,24 @@ fn sleep_to(deadline: Option<u64>) {
 /// of cancellation.
 #[inline]
 pub fn park() {
-    if on_green_thread() {
-        park_to(None);
-    } else {
-        std::thread::park();
+    match Section::enter_green() {
+        Some(section) => park_to(section, None),
+        None => std::thread::park(),
     }
 }
 
 /// As [`park`], for at most `timeout`.
 pub fn park_timeout(timeout: Duration) {
-    if on_green_thread() {
-        park_to(park::deadline_after(timeout));
-    } else {
-        std::thread::park_timeout(timeout);
+    match Section::enter_green() {
+        Some(section) => park_to(section, park::deadline_after(timeout)),
+        None => std::thread::park_timeout(timeout),
     }
 }
 
 #[inline]
-fn park_to(deadline: Option<u64>) {
-    let ended = match Episode::open(Reason::PARK, Ends { by_token: true, by_cancel: false }) {
+fn park_to(section: Section, deadline: Option<u64>) {
+    let ends = Ends { by_token: true, by_cancel: false };
+    let ended = match Episode::open_green(section, Reason::PARK, ends) {
         Ok(episode) => episode.park(deadline),
         Err(ended) => ended,
     };

@@ -22,14 +22,6 @@ pub(crate) struct Report {
 
 impl Report {
     /// The report of an access to `addr`, in the guard of the slot `found`.
-    ///
-    /// ```text
-    ///
-    /// green thread 'acceptor' (17, spawned at src/main.rs:3:5) has overflowed its stack
-    ///   stack: 256 KiB slot at 0x7f5a00000000-0x7f5a00040000, guard hit at 0x7f5a00003ff8
-    ///   raise it with Builder::stack_size(bytes) or GREENRT_STACK_SIZE=bytes
-    /// fatal runtime error: stack overflow, aborting
-    /// ```
     pub(crate) fn new(found: &Found, addr: usize, describe: Option<Describe>) -> Report {
         let mut report = Report {
             bytes: [0; BYTES_MAX],

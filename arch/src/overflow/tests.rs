@@ -1,4 +1,8 @@
 #![expect(unsafe_code, reason = "provokes faults and sets handlers")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "below the runtime, and on OS threads alone"
+)]
 // Every test but those of `AltStack` lets a child die and looks at how.
 
 use std::fmt::Write;

@@ -10,7 +10,7 @@ const MIB: usize = 1024 * KIB;
 /// Largest slab: 256 MiB of address space, and at most 512 KiB of page tables for its guards.
 const SLAB_BYTES_MAX: usize = 256 * MIB;
 
-/// Slots in the largest slab. Mapping it takes 0.3 ms, which is what a `take` may have to wait.
+/// Slots in the largest slab. Mapping it takes 0.4 ms, which is what a `take` may have to wait.
 const SLAB_SLOTS_MAX: usize = 1024;
 
 /// The first slab of a class: a small program has few slots, and pays little for the spare ones.

@@ -1,9 +1,9 @@
 //! Guards: what makes a stack that overflows fault.
 //!
-//! | kind      | set                                  | costs                       | system                        |
-//! |-----------|--------------------------------------|-----------------------------|-------------------------------|
-//! | `Marker`  | for a slab, when it is mapped        | 0.25 µs, no mapping         | Linux 6.13 (`MADV_GUARD_INSTALL`) |
-//! | `Protect` | for a slot, when it is first taken   | 1-2 µs, two mappings a slot | everywhere (`mprotect`)       |
+//! | kind      | set                          | costs                       | system           |
+//! |-----------|------------------------------|-----------------------------|------------------|
+//! | `Marker`  | for a slab, when mapped      | 0.25 µs, no mapping         | Linux since 6.13 |
+//! | `Protect` | for a slot, when first taken | 1-2 µs, two mappings a slot | everywhere       |
 //!
 //! A slab is mapped as the first kind; where the system refuses, as the second from then on.
 //! `Protect` waits until the slot is taken because `vm.max_map_count`, 65530 unless somebody raised
@@ -138,7 +138,8 @@ pub(crate) fn mappings_used_up(class: Class) -> io::Error {
     io::Error::new(
         io::ErrorKind::OutOfMemory,
         format!(
-            "cannot guard another {class} stack beside {n_stacks} others: each takes two mappings of vm.max_map_count{max}; \
+            "cannot guard another {class} stack beside {n_stacks} others: \
+             each takes two mappings of vm.max_map_count{max}; \
              raise that, or use Linux 6.13 or newer, where guards take none"
         ),
     )

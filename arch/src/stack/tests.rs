@@ -5,7 +5,6 @@ use std::io;
 use std::mem;
 use std::ptr;
 use std::thread;
-use std::time::Instant;
 
 use super::*;
 use crate::page;
@@ -499,9 +498,7 @@ fn a_hundred_thousand_stacks_take_few_mappings() {
     let _limit = time_limit(120);
     let child = in_child(&[], || {
         let before = usage().unwrap();
-        let start = Instant::now();
         let slots = take_all(Class::Kib256, 100_000).unwrap();
-        let elapsed = start.elapsed();
         let after = usage().unwrap();
         if stats().guards != GuardKind::Marker {
             eprintln!("this kernel has no guard markers");
@@ -512,7 +509,6 @@ fn a_hundred_thousand_stacks_take_few_mappings() {
             after.page_table_bytes - before.page_table_bytes < 100_000 * 600,
             "{before:?} {after:?}"
         );
-        assert!(elapsed.as_millis() < 2000, "{elapsed:?}");
         for slot in slots.iter().step_by(997) {
             touch(slot.top() - 1);
             touch(slot.limit() + Class::Kib256.guard_bytes());
