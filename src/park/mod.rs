@@ -128,7 +128,7 @@ impl Episode {
     }
 
     /// As `open`, for a caller that knows that it is a green thread.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn open_green(section: Section, reason: Reason, ends: Ends) -> Result<Self, Ended> {
         Self::open_as(Who::Green(section), reason, ends)
     }
@@ -154,7 +154,7 @@ impl Episode {
     }
 
     /// Stops until somebody ends the episode, at the latest at `deadline` (`clock.rs`).
-    #[inline]
+    #[inline(always)]
     pub(crate) fn park(mut self, deadline: Option<u64>) -> Ended {
         self.open = false;
         let (word, limits) = self.who.word_and_limits();

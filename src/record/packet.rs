@@ -250,7 +250,7 @@ struct JoinWaiter {
 }
 
 /// Waits until the thread has ended.
-#[inline]
+#[inline(always)]
 pub(crate) fn wait_end(record: &RecordRef, cancellable: bool, deadline: Option<u64>) -> Ended {
     // Acquire: pairs with the release of the finisher, so the result is visible.
     match record.join.load(Acquire) {
@@ -259,6 +259,7 @@ pub(crate) fn wait_end(record: &RecordRef, cancellable: bool, deadline: Option<u
     }
 }
 
+#[inline(always)]
 fn wait_end_slow(record: &RecordRef, cancellable: bool, deadline: Option<u64>) -> Ended {
     while !record.is_done() {
         let reason = Reason::join(record.id());

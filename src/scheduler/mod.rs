@@ -151,13 +151,13 @@ impl Section {
 
     /// Switches away; comes back when whoever claimed the open episode has made the thread
     /// runnable, or when `deadline` has claimed it.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn park(&self, reason: Reason, deadline: Option<u64>) {
         self.local().park(self.record_ref(), reason, deadline);
     }
 
     /// Switches away and stays runnable.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn yield_now(&self) {
         self.local().yield_now(self.record);
     }

@@ -107,7 +107,7 @@ impl Frame {
     /// # Safety
     ///
     /// The thread is not running, has not ended, and was built on this worker.
-    #[inline]
+    #[inline(always)]
     pub(crate) unsafe fn resume(frame: NonNull<Frame>) -> bool {
         // SAFETY: the frame is there until it is taken down.
         let coroutine = unsafe { frame.as_ref() }.coroutine.get();
@@ -121,7 +121,7 @@ impl Frame {
     /// # Safety
     ///
     /// Called by the green thread whose frame this is.
-    #[inline]
+    #[inline(always)]
     pub(crate) unsafe fn suspend(&self) {
         // SAFETY: set when the thread began to run; the yielder lives as long as it runs.
         let yielder = unsafe { &*self.yielder.get() };

@@ -120,7 +120,7 @@ pub fn current() -> Thread {
 /// Lets the other runnable green threads of this worker run first.
 ///
 /// Not a point of cancellation. Off a green thread this is [`std::thread::yield_now`].
-#[inline]
+#[inline(always)]
 pub fn yield_now() {
     match Section::enter_green() {
         Some(section) => section.yield_now(),
@@ -165,7 +165,7 @@ fn sleep_to(deadline: Option<u64>) {
 ///
 /// May return without one, as [`std::thread::park`], which it is off a green thread. Not a point
 /// of cancellation.
-#[inline]
+#[inline(always)]
 pub fn park() {
     match Section::enter_green() {
         Some(section) => park_to(section, None),
@@ -181,7 +181,7 @@ pub fn park_timeout(timeout: Duration) {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn park_to(section: Section, deadline: Option<u64>) {
     let ends = Ends { by_token: true, by_cancel: false };
     let ended = match Episode::open_green(section, Reason::PARK, ends) {

@@ -50,6 +50,7 @@ impl<T> JoinHandle<T> {
     ///
     /// The payload of the panic that ended the thread, or [`Cancelled`](crate::Cancelled). If the
     /// *caller* is cancelled it unwinds from here, and the thread goes on, detached.
+    #[inline]
     pub fn join(self) -> Result<T> {
         match packet::wait_end(self.record(), true, None) {
             Ended::Interrupted(interrupt) => interrupt.unwind(),
