@@ -45,6 +45,26 @@ pub mod page;
 pub mod stack;
 pub mod usage;
 
+/// Everything that a poller of the crate mio can be asked to watch on this system, given its type
+/// of interests. A macro, so that this crate needs no mio and the caller no `cfg(target_os)`.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+#[macro_export]
+macro_rules! all_interests {
+    ($interest:ident) => {
+        $interest::READABLE | $interest::WRITABLE | $interest::PRIORITY
+    };
+}
+
+/// Everything that a poller of the crate mio can be asked to watch on this system, given its type
+/// of interests. A macro, so that this crate needs no mio and the caller no `cfg(target_os)`.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+#[macro_export]
+macro_rules! all_interests {
+    ($interest:ident) => {
+        $interest::READABLE | $interest::WRITABLE
+    };
+}
+
 #[cfg(test)]
 #[cfg_attr(
     not(target_os = "linux"),

@@ -21,7 +21,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use greenrt_arch::epoll;
-use mio::Token;
+use mio::{Interest, Token};
 use mio::event::Source as _;
 use mio::unix::SourceFd;
 use parking_lot::Mutex;
@@ -122,7 +122,7 @@ impl Reactor {
             u64::from(slot.generation) << 32 | u64::from(index)
         };
         self.n_sources.fetch_add(1, Relaxed);
-        let interests = mio::Interest::READABLE | mio::Interest::WRITABLE | mio::Interest::PRIORITY;
+        let interests = greenrt_arch::all_interests!(Interest);
         let mut mio_source = SourceFd(&fd);
         let mio_token = Token(token as usize);
         let mut registered = mio_source.register(&self.registry, mio_token, interests);

@@ -23,7 +23,10 @@ pub fn limited_to<T>(limit: Duration, test: impl FnOnce() -> T) -> T {
     let name = thread::current().name().unwrap_or("a test").to_string();
     let watchdog = thread::spawn(move || {
         if watch.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
-            eprintln!("{name} did not end within {limit:?}\n{}", greenrt::debug::dump());
+            eprintln!(
+                "{name} did not end within {limit:?}\n{}",
+                greenrt::debug::dump()
+            );
             std::process::abort();
         }
     });

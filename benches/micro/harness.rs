@@ -1,0 +1,312 @@
+//! Measures rows in turn and prints what came out.
+
+#![expect(unsafe_code, reason = "a global allocator that counts")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::fmt;
+use std::process::Command;
+use std::str::FromStr;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+use greenrt_arch::clock;
+
+/// How long one sample of a row should take, in nanoseconds.
+const SAMPLE_NS: u64 = 40_000_000;
+const SAMPLE_NS_QUICK: u64 = 8_000_000;
+
+/// The system's allocator, and how often it was called.
+pub(crate) struct Counting;
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+#[inline]
+fn count() {
+    // Not an atomic addition, which would cost more than it counts; two threads that allocate at
+    // the same moment may count as one.
+    ALLOCATIONS.store(ALLOCATIONS.load(Relaxed) + 1, Relaxed);
+}
+
+// SAFETY: everything is passed on to the system's allocator.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller's promise.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller's promise.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
+        count();
+        // SAFETY: the caller's promise.
+        unsafe { System.realloc(at, layout, bytes) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise.
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+/// What one run of a row has cost.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Sample {
+    pub(crate) n_ops: u64,
+    pub(crate) wall_ns: u64,
+    pub(crate) cpu_ns: u64,
+    pub(crate) n_allocations: u64,
+}
+
+impl Sample {
+    /// Measures `work`, which does `n_ops` operations.
+    pub(crate) fn of(n_ops: u64, work: impl FnOnce()) -> Sample {
+        let (allocations, cpu, wall) = (
+            ALLOCATIONS.load(Relaxed),
+            clock::process_cpu_ns(),
+            Instant::now(),
+        );
+        work();
+        let (wall, cpu) = (wall.elapsed(), clock::process_cpu_ns() - cpu);
+        Sample {
+            n_ops,
+            wall_ns: wall.as_nanos() as u64,
+            cpu_ns: cpu,
+            n_allocations: ALLOCATIONS.load(Relaxed).saturating_sub(allocations),
+        }
+    }
+
+    /// Measures in a child process that prints a sample.
+    pub(crate) fn of_child(arguments: &[&str]) -> Sample {
+        let printed = run_child(arguments);
+        printed
+            .parse()
+            .unwrap_or_else(|()| panic!("child {arguments:?} printed {printed:?}"))
+    }
+
+    fn per_op(self, total: u64) -> f64 {
+        total as f64 / self.n_ops as f64
+    }
+}
+
+/// One line, for the process that started a child.
+impl fmt::Display for Sample {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} {} {} {}",
+            self.n_ops, self.wall_ns, self.cpu_ns, self.n_allocations
+        )
+    }
+}
+
+impl FromStr for Sample {
+    type Err = ();
+
+    fn from_str(line: &str) -> Result<Self, ()> {
+        let numbers: Vec<u64> = line
+            .split_whitespace()
+            .filter_map(|n| n.parse().ok())
+            .collect();
+        let [n_ops, wall_ns, cpu_ns, n_allocations] = numbers[..] else {
+            return Err(());
+        };
+        Ok(Sample {
+            n_ops,
+            wall_ns,
+            cpu_ns,
+            n_allocations,
+        })
+    }
+}
+
+/// Runs this program again with `--child` and `arguments`; what it printed.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "called on an OS thread, outside any runtime"
+)]
+pub(crate) fn run_child(arguments: &[&str]) -> String {
+    let program = std::env::current_exe().expect("the path of this program");
+    let output = Command::new(program)
+        .arg("--child")
+        .args(arguments)
+        .output();
+    let output = output.expect("to start a child process");
+    assert!(
+        output.status.success(),
+        "child {arguments:?} failed: {output:?}"
+    );
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// How much work one sample of a row is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Size {
+    /// As much as fills the time of a sample.
+    Timed,
+    /// That many operations, in so many rounds.
+    Fixed(u64, usize),
+}
+
+/// A benchmark.
+pub(crate) struct Row {
+    pub(crate) name: &'static str,
+    /// What one operation is.
+    pub(crate) op: &'static str,
+    pub(crate) size: Size,
+    /// Whether its threads wait for something outside the process, so that wall time is more than
+    /// CPU time.
+    pub(crate) waits: bool,
+    /// Does so many operations, and measures them.
+    pub(crate) run: fn(u64) -> Sample,
+}
+
+/// The command line.
+pub(crate) struct Options {
+    filter: String,
+    pub(crate) quick: bool,
+    /// Not run as a benchmark: see only that everything works.
+    pub(crate) smoke: bool,
+}
+
+impl Options {
+    pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Options, String> {
+        let mut options = Options {
+            filter: String::new(),
+            quick: false,
+            smoke: true,
+        };
+        for argument in arguments {
+            match &*argument {
+                // What `cargo bench` passes, and `cargo test --benches` does not.
+                "--bench" => options.smoke = false,
+                "--quick" => options.quick = true,
+                flag if flag.starts_with('-') => {
+                    return Err(format!(
+                        "{flag} is not known; there are --quick and a filter"
+                    ));
+                }
+                filter => options.filter = filter.to_string(),
+            }
+        }
+        Ok(options)
+    }
+
+    pub(crate) fn wants(&self, name: &str) -> bool {
+        name.contains(&self.filter)
+    }
+
+    fn n_rounds(&self, size: Size) -> usize {
+        match size {
+            _ if self.smoke => 1,
+            Size::Timed if self.quick => 5,
+            Size::Timed => 15,
+            Size::Fixed(_, n) if self.quick => n.min(2),
+            Size::Fixed(_, n) => n,
+        }
+    }
+
+    /// Picks the number of operations so that a sample takes its time. Warms the row up, too.
+    fn n_ops(&self, row: &Row) -> u64 {
+        let target = if self.quick {
+            SAMPLE_NS_QUICK
+        } else {
+            SAMPLE_NS
+        };
+        match row.size {
+            Size::Fixed(n_ops, _) if self.smoke => (n_ops / 100).max(1),
+            Size::Fixed(n_ops, _) => n_ops,
+            Size::Timed => {
+                let mut n_ops = 1000;
+                while !self.smoke {
+                    let took = (row.run)(n_ops).wall_ns.max(1);
+                    if took > target / 2 {
+                        return (n_ops as u128 * target as u128 / took as u128) as u64;
+                    }
+                    n_ops = (n_ops * (target / took).clamp(2, 100)).min(1 << 40);
+                }
+                n_ops
+            }
+        }
+    }
+}
+
+/// The middle, and the ends, of some figures.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spread {
+    pub(crate) median: f64,
+    pub(crate) min: f64,
+    pub(crate) max: f64,
+}
+
+impl Spread {
+    pub(crate) fn of(figures: impl Iterator<Item = f64>) -> Spread {
+        let mut figures: Vec<f64> = figures.collect();
+        figures.sort_by(f64::total_cmp);
+        let last = figures.len() - 1;
+        let median = (figures[last / 2] + figures[figures.len() / 2]) / 2.0;
+        Spread {
+            median,
+            min: figures[0],
+            max: figures[last],
+        }
+    }
+}
+
+/// Measures all rows, prints the table, and returns what rows had to say besides.
+pub(crate) fn run(rows: &[Row], options: &Options) -> Vec<String> {
+    if rows.is_empty() {
+        return Vec::new();
+    }
+    let sizes: Vec<(u64, usize)> = rows
+        .iter()
+        .map(|row| (options.n_ops(row), options.n_rounds(row.size)))
+        .collect();
+    let n_rounds = sizes.iter().map(|&(_, n)| n).max().unwrap_or(1);
+    let mut samples: Vec<Vec<Sample>> = rows.iter().map(|_| Vec::new()).collect();
+    for round in 0..n_rounds {
+        for ((row, &(n_ops, n)), samples) in rows.iter().zip(&sizes).zip(&mut samples) {
+            if round < n {
+                samples.push((row.run)(n_ops));
+            }
+        }
+    }
+    let width = rows.iter().map(|row| row.name.len()).max().unwrap_or(0);
+    println!(
+        "{:width$}  {:>10}  {:>23}  {:>10}  {:>7}  {:>6}  an operation is",
+        "row", "ns/op", "min .. max", "CPU ns/op", "allocs", "rounds"
+    );
+    for (row, samples) in rows.iter().zip(&samples) {
+        let wall = Spread::of(samples.iter().map(|s| s.per_op(s.wall_ns)));
+        let cpu = Spread::of(samples.iter().map(|s| s.per_op(s.cpu_ns)));
+        let allocations = Spread::of(samples.iter().map(|s| s.per_op(s.n_allocations)));
+        let disturbed = !row.waits && wall.median > 1.1 * cpu.median;
+        println!(
+            "{:width$} {}{:>10}  {:>10} ..{:>10}  {:>10}  {:>7.2}  {:>6}  {}",
+            row.name,
+            if disturbed { '~' } else { ' ' },
+            figure(wall.median),
+            figure(wall.min),
+            figure(wall.max),
+            figure(cpu.median),
+            allocations.median,
+            samples.len(),
+            row.op,
+        );
+    }
+    crate::timers::notes()
+}
+
+/// A number with about four digits.
+pub(crate) fn figure(number: f64) -> String {
+    match number {
+        small if small < 100.0 => format!("{small:.2}"),
+        middle if middle < 10_000.0 => format!("{middle:.1}"),
+        large => format!("{large:.0}"),
+    }
+}

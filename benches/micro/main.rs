@@ -1,0 +1,66 @@
+//! Micro benchmarks: what one operation of the runtime costs.
+//!
+//! ```text
+//! cargo bench --bench micro                  # everything, about two minutes
+//! cargo bench --bench micro -- switch        # rows whose name contains "switch"
+//! cargo bench --bench micro -- --quick       # fewer and shorter rounds
+//! ```
+//!
+//! Rows are measured in turn, round after round, so that what disturbs the machine for a while
+//! disturbs all of them alike. A row that shows more wall than CPU time although it never waits is
+//! marked `~`: something else ran beside it, and the CPU column is the one to read.
+//!
+//! What is cold, or large, runs in a child process of its own.
+
+mod harness;
+mod memory;
+mod rows;
+mod timers;
+
+use std::process::ExitCode;
+
+use harness::{Counting, Options, Row};
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1).peekable();
+    if arguments.next_if_eq("--child").is_some() {
+        let arguments: Vec<String> = arguments.collect();
+        return child(&arguments);
+    }
+    let options = match Options::parse(arguments) {
+        Ok(options) => options,
+        Err(message) => {
+            eprintln!("{message}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let mut rows: Vec<Row> = rows::all();
+    rows.extend(timers::rows());
+    rows.retain(|row| options.wants(row.name));
+    let notes = harness::run(&rows, &options);
+    for note in notes {
+        println!("{note}");
+    }
+    memory::print_table(&options);
+    ExitCode::SUCCESS
+}
+
+/// The part of a child process: one measurement, printed on one line.
+fn child(arguments: &[String]) -> ExitCode {
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments[..] {
+        ["parked", n] => memory::child(n.parse().expect("a number of threads")),
+        ["cold", n] => println!(
+            "{}",
+            rows::spawn_cold(n.parse().expect("a number of threads"))
+        ),
+        _ => {
+            eprintln!("unknown child: {arguments:?}");
+            return ExitCode::FAILURE;
+        }
+    }
+    ExitCode::SUCCESS
+}
