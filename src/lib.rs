@@ -4,14 +4,69 @@
 //! use std::time::Duration;
 //!
 //! greenrt::run(|| {
-//!     let hellos: Vec<_> = (0..10).map(|_| greenrt::spawn(|| {
-//!         println!("Hello");
-//!         greenrt::sleep(Duration::from_millis(30));
-//!         println!("World");
-//!     })).collect();
+//!     let hellos: Vec<_> = (0..10)
+//!         .map(|_| {
+//!             greenrt::spawn(|| {
+//!                 println!("Hello");
+//!                 greenrt::sleep(Duration::from_millis(300));
+//!                 println!("World");
+//!             })
+//!         })
+//!         .collect();
 //!     hellos.into_iter().for_each(|hello| hello.join().unwrap());
 //! });
 //! ```
+//!
+//! Ten Hellos, a pause, ten Worlds, on one OS thread.
+//!
+//! # How it works
+//!
+//! A *green thread* is a closure with a stack of its own. *Workers*, which are OS threads, run
+//! them: one at a time, until it waits or yields; then the worker switches to the next. A call
+//! that waits parks the green thread and not the worker.
+//!
+//! - [`run`] makes the calling OS thread the one worker, and starts no other thread.
+//! - The first [`spawn`] outside any runtime starts the global one, with a worker for each CPU;
+//!   `GREENRT_WORKERS` sets another number. The workers are the only OS threads there are.
+//! - [`Runtime::builder`] makes a runtime of its own.
+//!
+//! A spawned closure waits in its spawner's queue, from which an idle worker may take it. Once it
+//! has begun it stays on its worker for life. So everything that a thread may assume of itself
+//! holds: `Rc`, lock guards, borrows of thread-locals and raw descriptors stay on their OS thread.
+//! On one worker, order is first in, first out: two threads that print, yield and print give
+//! exactly `1A 2A 1B 2B`, and a spawn never runs before its spawner waits or yields.
+//!
+//! # What waits without blocking
+//!
+//! [`sleep`], [`park`], [`JoinHandle::join`], the end of a [`scope`], and every operation of
+//! [`lowlevel::Io`]. The crate `greenstd` mirrors std's modules on top of these. Whatever else
+//! blocks (std's own sockets and locks, files, name resolution, a long computation) blocks the
+//! worker and with it the green threads that it runs; [`yield_now`] in a computation lets them
+//! have their turn. A call that succeeds without waiting spends one of 128 credits, and yields at
+//! zero, so a peer that never stops sending starves nobody.
+//!
+//! Called on a thread that is not green, every function does what std's does.
+//!
+//! # Ending early
+//!
+//! [`timeout`] bounds any code in time: the call in which it waits unwinds when the time is up.
+//! Cancellation ([`lowlevel::cancel`]) works the same way; [`shield`] holds both back. Which calls
+//! can unwind so is written at each of them.
+//!
+//! # Seeing what happens
+//!
+//! [`debug::dump`] tells of every green thread what it waits for and where it was spawned. A stack
+//! overflow says whose stack it was, and aborts, as in std. [`panic_hook`] makes panics name the
+//! green thread.
+//!
+//! # Limits
+//!
+//! - Started threads do not move between workers.
+//! - Green threads of one worker share its thread-locals. While one of them waits in a destructor
+//!   during unwinding, `std::thread::panicking()` is true for its siblings too, which may poison
+//!   a std lock that they drop, and holds their own cancellation back.
+//! - A million guarded stacks need Linux 6.13; about 32,700 before that.
+//! - With `panic = "abort"` nothing can unwind: cancellation and time limits then act on nothing.
 
 #![cfg_attr(loom, allow(dead_code, unused_imports, reason = "only the modelled parts are built"))]
 
@@ -57,6 +112,11 @@ mod scheduler {
     pub(crate) mod idle;
     pub(crate) mod inbox;
 }
+
+/// The README's program, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
 
 #[cfg(not(loom))]
 pub use self::{

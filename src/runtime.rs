@@ -301,7 +301,8 @@ fn default_workers() -> usize {
 ///
 /// Dropping it cancels its green threads and waits until they have ended, at most for the time
 /// set by [`RuntimeBuilder::shutdown_timeout`]; what is left then is leaked, with a report on
-/// standard error.
+/// standard error. The wait blocks the calling OS thread, also when a green thread of another
+/// runtime does it. Dropped by one of its own green threads, it does not wait.
 ///
 /// # Examples
 ///
@@ -385,6 +386,11 @@ impl fmt::Debug for Runtime {
 impl Drop for Runtime {
     fn drop(&mut self) {
         self.core.begin_shutdown();
+        if with_local(|local| Arc::ptr_eq(local.runtime(), &self.core)) == Some(true) {
+            // Dropped by one of its own green threads, which cannot wait for itself to end. The
+            // workers end when their threads have.
+            return;
+        }
         let mut exited = self.core.exited.lock();
         while *exited < self.n_threads {
             // A worker that computes does not look at the time; it is left behind after a while.
