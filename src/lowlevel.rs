@@ -45,3 +45,9 @@ pub fn cancel(thread: &Thread) {
 pub fn listen_max(fd: BorrowedFd<'_>) -> io::Result<()> {
     greenrt_arch::fd::listen_max(fd)
 }
+
+/// Whether a descriptor is a stream socket, such as TCP, so that
+/// [`Io::read_stream_with`] and [`Io::write_stream_with`] are right for it.
+pub fn is_stream_socket(fd: BorrowedFd<'_>) -> bool {
+    greenrt_arch::fd::is_stream_socket(fd)
+}

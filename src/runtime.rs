@@ -19,7 +19,7 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::panic::Location;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, fence};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -164,6 +164,9 @@ impl Core {
 
     #[cold]
     fn is_over_slow(&self) -> bool {
+        // Pairs with the release in `begin_shutdown`: what was spawned from outside before is
+        // counted.
+        fence(Acquire);
         let over = self.n_live() == 0 || self.time_left() == Some(Duration::ZERO);
         if over {
             self.workers.iter().for_each(|worker| worker.notify());
@@ -182,15 +185,18 @@ impl Core {
         let now = Instant::now();
         let deadline = now.checked_add(self.shutdown_timeout).unwrap_or(now);
         self.shutdown_deadline.get_or_init(|| deadline);
-        // A thread that starts from here on sees this; one that started before has its worker
-        // set, and the walk finds it.
         self.shutting_down.store(true, Release);
-        if self.n_live() > 0 {
-            for record in self.live() {
-                scheduler::cancel(&record);
-            }
-        }
+        self.cancel_all();
         self.workers.iter().for_each(|worker| worker.notify());
+    }
+
+    /// Asks every started green thread of this runtime to end. Those that start later see that it
+    /// shuts down. One that starts at this very moment on another worker may escape both looks:
+    /// whoever waits for the end calls this again.
+    fn cancel_all(&self) {
+        if self.n_live() > 0 {
+            self.live().for_each(|record| scheduler::cancel(&record));
+        }
     }
 
     /// The started green threads of this runtime.
@@ -391,12 +397,17 @@ impl Drop for Runtime {
             // workers end when their threads have.
             return;
         }
+        let left = self.core.time_left().unwrap_or_default() + Duration::from_millis(100);
+        let give_up = Instant::now() + left.min(Duration::from_secs(1 << 30));
         let mut exited = self.core.exited.lock();
         while *exited < self.n_threads {
-            // A worker that computes does not look at the time; it is left behind after a while.
-            let left = self.core.time_left().unwrap_or_default() + Duration::from_millis(100);
-            if self.core.one_exited.wait_for(&mut exited, left).timed_out() {
-                break;
+            let slice = Duration::from_millis(10);
+            if self.core.one_exited.wait_for(&mut exited, slice).timed_out() {
+                // A worker that computes does not look at the time, and is left behind.
+                if give_up <= Instant::now() {
+                    break;
+                }
+                self.core.cancel_all();
             }
         }
         drop(exited);

@@ -144,6 +144,21 @@ impl<T: AsFd> Io<T> {
         self.run(Direction::Write, timeout, operation, |&n| n < len)
     }
 
+    /// Calls `operation` once and returns what it did, without waiting: for users who asked for
+    /// non-blocking mode, and for calls that never block but may be made for ever.
+    ///
+    /// A point as the others are. It always spends a credit, also if the operation would have
+    /// blocked, so whoever tries again and again starves nobody.
+    pub fn try_with<R>(&self, operation: impl FnOnce(&T) -> io::Result<R>) -> io::Result<R> {
+        let section = Section::enter_green();
+        if let Some(section) = &section {
+            unwind_if_cancelled(section);
+        }
+        let done = operation(&self.inner);
+        scheduler::spend_credit();
+        done
+    }
+
     /// Waits until a write may succeed, whatever happened before: for a `connect` that is on its
     /// way.
     ///
@@ -158,7 +173,12 @@ impl<T: AsFd> Io<T> {
                 false => Err(errno::timed_out()),
             };
         }
-        if let Some(seen) = source.ready(Direction::Write) {
+        // The edge may have come before this call; one that comes from now on has another tick.
+        let seen = source.ready(Direction::Write);
+        if fd::wait(self.inner.as_fd(), true, Some(Duration::ZERO))? {
+            return Ok(());
+        }
+        if let Some(seen) = seen {
             source.would_block(Direction::Write, seen);
         }
         let mut limit = Limit::new(timeout);
@@ -182,9 +202,7 @@ impl<T: AsFd> Io<T> {
         let Some(section) = Section::enter_green() else {
             return self.run_blocking(direction, timeout, operation);
         };
-        if section.word().is_cancelled() && section.limits().may_interrupt() {
-            Interrupt::Cancelled.unwind();
-        }
+        unwind_if_cancelled(&section);
         let mut limit = Limit::new(timeout);
         loop {
             let Some(seen) = source.ready(direction) else {
@@ -193,6 +211,7 @@ impl<T: AsFd> Io<T> {
                 }
                 continue;
             };
+            let turn = Turn { source, direction };
             match operation(&self.inner) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     source.would_block(direction, seen);
@@ -201,7 +220,7 @@ impl<T: AsFd> Io<T> {
                     if done.as_ref().is_ok_and(&is_short) {
                         source.was_short(direction, seen);
                     }
-                    source.pass_on(direction);
+                    drop(turn);
                     scheduler::spend_credit();
                     return done;
                 }
@@ -239,6 +258,28 @@ impl<T: AsFd> AsFd for Io<T> {
 impl<T: AsFd + fmt::Debug> fmt::Debug for Io<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.inner.fmt(f)
+    }
+}
+
+/// What makes each operation a point, also if it need not wait.
+#[inline]
+fn unwind_if_cancelled(section: &Section) {
+    if section.word().is_cancelled() && section.limits().may_interrupt() {
+        Interrupt::Cancelled.unwind();
+    }
+}
+
+/// Whoever was woken passes the turn on after its operation, also if that panics. After
+/// `WouldBlock` there is nothing to pass on.
+struct Turn<'a> {
+    source: &'a Source,
+    direction: Direction,
+}
+
+impl Drop for Turn<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.source.pass_on(self.direction);
     }
 }
 

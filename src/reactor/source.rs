@@ -37,6 +37,7 @@
 use std::io;
 use std::os::fd::RawFd;
 use std::pin::{Pin, pin};
+use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
@@ -110,10 +111,28 @@ struct State {
     home: Option<(Arc<Shared>, u64)>,
     /// Waits in a row from one other worker.
     n_foreign: u32,
+    /// Somebody is registering it, or taking it from its old home.
+    moving: bool,
     closed: bool,
 }
 
 impl State {
+    /// Whether a reactor has it, and it should stay there while the calling worker waits.
+    #[inline]
+    fn is_home(&mut self) -> bool {
+        let Some((home, _)) = &self.home else {
+            // Whoever registers it now will have an event for what is ready.
+            return self.moving || self.closed;
+        };
+        let here = with_local(|local| ptr::eq(&raw const **local.shared(), &raw const **home));
+        if here == Some(true) {
+            self.n_foreign = 0;
+            return true;
+        }
+        self.n_foreign += 1;
+        self.n_foreign < MOVE_AFTER || self.moving
+    }
+
     fn list(&mut self, direction: Direction) -> &mut WaitList {
         match direction {
             Direction::Read => &mut self.readers,
@@ -132,6 +151,7 @@ impl Source {
                 writers: WaitList::new(),
                 home: None,
                 n_foreign: 0,
+                moving: false,
                 closed: false,
             }),
         })
@@ -186,10 +206,21 @@ impl Source {
 
     #[cold]
     fn wake_one(&self, direction: Direction) {
-        let wake = self.state.lock().list(direction).wake_one();
+        let wake = self.next_waiter(&mut self.state.lock(), direction);
         if let Some(wake) = wake {
             wake.wake();
         }
+    }
+
+    /// Takes the next waiter of a direction out of its list.
+    #[inline]
+    fn next_waiter(&self, state: &mut State, direction: Direction) -> Option<Wake> {
+        let list = state.list(direction);
+        let wake = list.wake_one();
+        if list.is_empty() {
+            self.readiness.fetch_and(!direction.waiting(), AcqRel);
+        }
+        wake
     }
 
     /// Called by the worker that has it registered.
@@ -217,20 +248,19 @@ impl Source {
         }
         let mut state = self.state.lock();
         if event.end {
-            // Everybody, one after the other: a waiter that was woken looks for itself.
-            loop {
-                let wake = match state.readers.wake_one() {
-                    Some(wake) => wake,
-                    None => match state.writers.wake_one() {
-                        Some(wake) => wake,
-                        None => return,
-                    },
-                };
-                wake.wake();
-            }
+            return self.wake_all(&mut state);
         }
-        let reader = if bits & READ != 0 { state.readers.wake_one() } else { None };
-        let writer = if bits & WRITE != 0 { state.writers.wake_one() } else { None };
+        let turn = |bit, waiting| bits & bit != 0 && before & waiting != 0;
+        let reader = if turn(READ, HAS_READERS) {
+            self.next_waiter(&mut state, Direction::Read)
+        } else {
+            None
+        };
+        let writer = if turn(WRITE, HAS_WRITERS) {
+            self.next_waiter(&mut state, Direction::Write)
+        } else {
+            None
+        };
         drop(state);
         [reader, writer].into_iter().flatten().for_each(Wake::wake);
     }
@@ -249,56 +279,75 @@ impl Source {
             Direction::Read => Reason::readable(self.fd),
             Direction::Write => Reason::writable(self.fd),
         };
-        self.settle()?;
-        let episode = match Episode::open(reason, Ends { by_token: false, by_cancel: true }) {
-            Ok(episode) => episode,
-            Err(ended) => return Ok(ended),
-        };
-        let waiter = pin!(Waiter::new(episode.target(), 0));
-        let waiter = Queued { source: self, direction, waiter: waiter.as_ref() };
-        if !waiter.queue() {
-            return Ok(Ended::Woken(0));
+        loop {
+            let episode = match Episode::open(reason, Ends { by_token: false, by_cancel: true }) {
+                Ok(episode) => episode,
+                Err(ended) => return Ok(ended),
+            };
+            let waiter = pin!(Waiter::new(episode.target(), 0));
+            let queued = Queued { source: self, direction, waiter: waiter.as_ref() };
+            match queued.queue() {
+                Queue::Waits => {}
+                Queue::Ready => return Ok(Ended::Woken(0)),
+                Queue::Homeless => {
+                    drop(queued);
+                    drop(episode);
+                    self.settle()?;
+                    continue;
+                }
+            }
+            let ended = episode.park(deadline);
+            if matches!(ended, Ended::Woken(_)) {
+                // Whoever woke it has taken the waiter out.
+                std::mem::forget(queued);
+            }
+            return Ok(ended);
         }
-        let ended = episode.park(deadline);
-        drop(waiter);
-        Ok(ended)
     }
 
-    /// Makes sure that the reactor of the calling worker, or another one, has it.
+    /// Gives it to the reactor of the calling worker, taking it from another one.
+    ///
+    /// The new registration comes first, so there always is one, and what is ready at that moment
+    /// comes as an event. `moving` keeps others from registering anew what is about to be removed.
+    #[cold]
     fn settle(self: &Arc<Self>) -> io::Result<()> {
         let Some(here) = with_local(|local| Arc::clone(local.shared())) else { return Ok(()) };
-        let old = {
+        {
             let mut state = self.state.lock();
-            match &state.home {
-                Some((home, _)) if Arc::ptr_eq(home, &here) => {
-                    state.n_foreign = 0;
-                    return Ok(());
+            if state.moving || state.closed {
+                return Ok(());
+            }
+            state.moving = true;
+        }
+        let registered = here.reactor.register(self);
+        let mut state = self.state.lock();
+        state.n_foreign = 0;
+        let superfluous = match registered {
+            Ok(token) if state.closed => Some((here, token)),
+            Ok(token) => state.home.replace((here, token)),
+            Err(error) => {
+                state.moving = false;
+                if state.home.is_none() {
+                    // Those who queued meanwhile try for themselves.
+                    self.wake_all(&mut state);
                 }
-                Some(_) => {
-                    state.n_foreign += 1;
-                    if state.n_foreign < MOVE_AFTER {
-                        return Ok(());
-                    }
-                    state.n_foreign = 0;
-                    state.home.take()
-                }
-                None => None,
+                return Err(error);
             }
         };
-        if let Some((old, token)) = old {
-            old.reactor.deregister(token, self.fd, false);
+        drop(state);
+        if let Some((worker, token)) = superfluous {
+            worker.reactor.deregister(token, self.fd, false);
         }
-        // What is ready now is reported as an event, so nothing that came between is lost.
-        let token = here.reactor.register(self)?;
-        let mut state = self.state.lock();
-        if state.home.is_none() && !state.closed {
-            state.home = Some((here, token));
-        } else {
-            // Somebody else was faster.
-            drop(state);
-            here.reactor.deregister(token, self.fd, false);
-        }
+        self.state.lock().moving = false;
         Ok(())
+    }
+
+    fn wake_all(&self, state: &mut State) {
+        for direction in [Direction::Read, Direction::Write] {
+            while let Some(wake) = self.next_waiter(state, direction) {
+                wake.wake();
+            }
+        }
     }
 
     /// Takes it out of its reactor and wakes everybody who waits. `last`: the descriptor is closed
@@ -307,12 +356,7 @@ impl Source {
         let mut state = self.state.lock();
         state.closed = true;
         let home = state.home.take();
-        while let Some(wake) = state.readers.wake_one() {
-            wake.wake();
-        }
-        while let Some(wake) = state.writers.wake_one() {
-            wake.wake();
-        }
+        self.wake_all(&mut state);
         drop(state);
         if let Some((home, token)) = home {
             home.reactor.deregister(token, self.fd, last);
@@ -333,15 +377,32 @@ struct Queued<'a> {
     waiter: Pin<&'a Waiter>,
 }
 
+/// What became of a waiter that wanted to queue.
+enum Queue {
+    /// It is in the list.
+    Waits,
+    /// It is in the list, but the direction is ready after all.
+    Ready,
+    /// No reactor watches the descriptor, or this worker's should.
+    Homeless,
+}
+
 impl Queued<'_> {
-    /// `false`: the direction is ready after all.
-    fn queue(&self) -> bool {
+    #[inline]
+    fn queue(&self) -> Queue {
         let mut state = self.source.state.lock();
-        // SAFETY: `drop` removes it, under the same lock.
+        if !state.is_home() {
+            return Queue::Homeless;
+        }
+        // SAFETY: `drop` removes it, under the same lock, unless somebody else has.
         unsafe { state.list(self.direction).push(self.waiter) };
         // AcqRel, one word: either we see the bits of an event, or the event sees that we wait.
         let before = self.source.readiness.fetch_or(self.direction.waiting(), AcqRel);
-        before & (self.direction.bit() | self.direction.end()) == 0
+        if before & (self.direction.bit() | self.direction.end()) == 0 {
+            Queue::Waits
+        } else {
+            Queue::Ready
+        }
     }
 }
 

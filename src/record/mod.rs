@@ -22,6 +22,7 @@ use std::fmt;
 use std::ops::Deref;
 use std::panic::Location;
 use std::ptr::{self, NonNull};
+use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, fence};
 
@@ -69,8 +70,9 @@ pub(crate) struct Record {
     sp: AtomicUsize,
     fp: AtomicUsize,
     ip: AtomicUsize,
-    site: Cell<&'static Location<'static>>,
-    vtable: Cell<&'static Vtable>,
+    /// This and the table are `None` only in memory that has never been a live record.
+    site: Cell<Option<&'static Location<'static>>>,
+    vtable: Cell<Option<&'static Vtable>>,
     name: UnsafeCell<Option<Box<Box<str>>>>,
     memory_class: Cell<u8>,
     stack_class: Cell<Class>,
@@ -114,8 +116,8 @@ impl Record {
         record.frame.set(ptr::null_mut());
         record.join.store(JOIN_EMPTY, Relaxed);
         record.reason.store(Reason::FRESH.to_bits(), Relaxed);
-        record.site.set(start.site);
-        record.vtable.set(vtable);
+        record.site.set(Some(start.site));
+        record.vtable.set(Some(vtable));
         record.memory_class.set(memory_class);
         record.stack_class.set(start.stack_class);
         record.placed.set(start.placed);
@@ -130,6 +132,11 @@ impl Record {
     }
 
     #[inline]
+    fn vtable(&self) -> &'static Vtable {
+        self.vtable.get().expect("greenrt: a live record without its functions")
+    }
+
+    #[inline]
     pub(crate) fn id(&self) -> u64 {
         self.id.load(Relaxed)
     }
@@ -141,7 +148,7 @@ impl Record {
     }
 
     pub(crate) fn site(&self) -> &'static Location<'static> {
-        self.site.get()
+        self.site.get().expect("greenrt: a live record without a spawn site")
     }
 
     pub(crate) fn stack_class(&self) -> Class {
@@ -158,8 +165,9 @@ impl Record {
         self.worker.load(Relaxed)
     }
 
-    pub(crate) fn set_worker(&self, worker: &Shared) {
-        self.worker.store(ptr::from_ref(worker).cast_mut(), Relaxed);
+    /// The address is that of the `Arc`, so that its count can be reached from it.
+    pub(crate) fn set_worker(&self, worker: &Arc<Shared>) {
+        self.worker.store(Arc::as_ptr(worker).cast_mut(), Relaxed);
     }
 
     /// Notes why it waits, and where.

@@ -155,7 +155,7 @@ where
 #[inline]
 pub(crate) unsafe fn run_thread(record: NonNull<Record>) {
     // SAFETY: the scheduler holds a reference.
-    let vtable = unsafe { record.as_ref() }.vtable.get();
+    let vtable = unsafe { record.as_ref() }.vtable();
     // SAFETY: the table was made for what lies behind this record; called once says the caller.
     unsafe { (vtable.run)(record) }
 }
@@ -193,6 +193,8 @@ where
     match record.join.swap(JOIN_BUSY, AcqRel) {
         JOIN_EMPTY => record.join.store(JOIN_DONE, Release),
         JOIN_DETACHED => {
+            // Not ended yet: the destructor may wait.
+            record.join.store(JOIN_DETACHED, Relaxed);
             // SAFETY: the handle is gone, so the result is ours to drop.
             unsafe { drop_result::<F, S, H>(at) };
             record.join.store(JOIN_DONE, Release);
@@ -233,9 +235,10 @@ unsafe fn drop_result<F, S, H>(at: NonNull<Record>) {
     let payload = unsafe { packet.as_ref() }.payload.get();
     // SAFETY: the caller is the one who may drop the result, once.
     let result = unsafe { &mut (*payload).result };
+    // It may wait, and a cancel must not look like a panic then.
     let dropped = panic::catch_unwind(AssertUnwindSafe(|| {
         // SAFETY: as above.
-        unsafe { ManuallyDrop::drop(result) };
+        cancel::shield(|| unsafe { ManuallyDrop::drop(result) });
     }));
     if dropped.is_err() {
         // As std: there is nobody left to tell.
@@ -316,7 +319,7 @@ pub(crate) unsafe fn take_result<T>(record: &RecordRef) -> Result<T> {
     debug_assert!(record.is_done(), "greenrt: result of a running thread");
     let mut out = MaybeUninit::<Result<T>>::uninit();
     // SAFETY: `out` has room for a `Result<T>`; the thread is done and the caller has the handle.
-    unsafe { (record.vtable.get().take)(record.as_ptr(), out.as_mut_ptr().cast()) };
+    unsafe { (record.vtable().take)(record.as_ptr(), out.as_mut_ptr().cast()) };
     // SAFETY: `take` has written it.
     unsafe { out.assume_init() }
 }
@@ -331,7 +334,7 @@ pub(crate) unsafe fn detach(record: &RecordRef) {
     let seen = record.join.compare_exchange(JOIN_EMPTY, JOIN_DETACHED, AcqRel, Acquire);
     if seen.is_err() {
         // SAFETY: ended, and the handle with its right to the result is ours.
-        unsafe { (record.vtable.get().drop_result)(record.as_ptr()) };
+        unsafe { (record.vtable().drop_result)(record.as_ptr()) };
         // The word stays DONE or becomes it; nobody reads the result again.
     }
 }

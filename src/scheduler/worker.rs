@@ -510,16 +510,17 @@ impl Local {
     // Nothing to run.
 
     /// Waits until there may be something to run.
-    fn idle(&self, now: u64) {
+    fn idle(&self, mut now: u64) {
         if self.runtime.workers().len() > 1 {
             if self.search() {
                 return;
             }
+            now = self.clock().now();
         } else {
             self.shared.sleeper.prepare();
         }
-        // From here on the sleeper says SLEEPING: whoever pushes from now on wakes us.
-        if !self.shared.has_mail() {
+        // The sleeper says SLEEPING: whoever pushes, or begins a shutdown, from now on wakes us.
+        if !self.shared.has_mail() && !self.runtime.is_over() {
             match self.clock().manual() {
                 None => self.poll(self.sleep_time(now)),
                 Some(_) => self.sleep_on_manual_clock(),

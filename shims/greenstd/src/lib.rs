@@ -1,1 +1,63 @@
-//! std's blocking modules on green threads.
+//! std's blocking modules on green threads: same paths, same signatures, same errors.
+//!
+//! ```
+//! use greenstd::io::{self, Read, Write};
+//! use greenstd::net::{TcpListener, TcpStream};
+//! use greenstd::thread;
+//!
+//! fn main() -> io::Result<()> {
+//!     let listener = TcpListener::bind("127.0.0.1:0")?;
+//!     let address = listener.local_addr()?;
+//!     let server = thread::spawn(move || {
+//!         let (mut stream, _) = listener.accept()?;
+//!         stream.write_all(b"hello")
+//!     });
+//!     let mut text = String::new();
+//!     TcpStream::connect(address)?.read_to_string(&mut text)?;
+//!     assert_eq!(text, "hello");
+//!     server.join().unwrap()
+//! }
+//! ```
+//!
+//! Replace `std::` in a path by `greenstd::` and the code below it stays as it is. What would block
+//! parks the calling green thread instead, and its worker runs others meanwhile. On a plain OS
+//! thread every item blocks that thread and answers as std does, so one program may use both.
+//!
+//! # What is here
+//!
+//! | std path                | here                      | what differs                                     |
+//! |-------------------------|---------------------------|--------------------------------------------------|
+//! | `net::TcpListener`      | [`net::TcpListener`]      | longest backlog; descriptor is non-blocking      |
+//! | `net::TcpStream`        | [`net::TcpStream`]        | timeouts cost no system call; as above           |
+//! | `net::Incoming`         | [`net::Incoming`]         | nothing                                          |
+//! | `net::ToSocketAddrs`    | std's                     | looking up a *name* blocks the worker for now    |
+//! | `net::UdpSocket`        | not yet                   |                                                  |
+//! | rest of `net`           | std's                     | never blocks                                     |
+//! | `thread::spawn`         | [`thread::spawn`]         | a green thread, everywhere; stack of 1 MiB       |
+//! | `thread::Builder`       | [`thread::Builder`]       | stacks up to 8 MiB; no `spawn_unchecked`         |
+//! | `thread::JoinHandle`    | [`thread::JoinHandle`]    | `Send` if the result is                          |
+//! | `thread::scope`         | [`thread::scope`]         | a cancelled owner cancels its threads            |
+//! | `thread::Thread`        | [`greenrt::Thread`]       | green or not                                     |
+//! | `thread::ThreadId`      | [`greenrt::ThreadId`]     | green or not                                     |
+//! | `thread::current`       | [`greenrt::current`]      | the green thread                                 |
+//! | `thread::sleep`         | [`greenrt::sleep`]        | parks; a point of cancellation                   |
+//! | `thread::park` and kin  | [`greenrt::park`]         | parks                                            |
+//! | `thread::yield_now`     | [`greenrt::yield_now`]    | to the green threads of the same worker          |
+//! | `thread::LocalKey`      | std's                     | see [`thread`]                                   |
+//! | rest of `thread`        | std's                     | nothing                                          |
+//! | `io`                    | std's                     | without what would block: see [`io`]             |
+//! | `time`                  | std's                     | nothing                                          |
+//!
+//! # Cancellation
+//!
+//! A green thread that is cancelled, or whose time limit passes, unwinds from where it waits (see
+//! [`greenrt::Cancelled`] and [`greenrt::timeout`]). Here these calls are such points: `sleep`, and
+//! every operation that reads, writes, accepts or connects. The others never unwind so: code that
+//! is sound on std may rely on it.
+
+pub mod io;
+pub mod net;
+pub mod sleep;
+pub mod thread;
+
+pub use std::time;

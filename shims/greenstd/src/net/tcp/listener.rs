@@ -1,0 +1,240 @@
+//! A TCP socket that listens for connections.
+
+use std::fmt;
+use std::io;
+use std::iter::FusedIterator;
+use std::net;
+use std::os::fd::{AsFd, OwnedFd};
+use std::panic::{RefUnwindSafe, UnwindSafe};
+
+use greenrt::lowlevel::{self, Io};
+
+use super::TcpStream;
+use crate::net::socket::Socket;
+use crate::net::{SocketAddr, ToSocketAddrs};
+
+/// A TCP socket that listens for connections.
+///
+/// As [`std::net::TcpListener`]. Any number of threads may accept from it at once.
+///
+/// # Differences from std
+///
+/// The backlog is the longest that the system allows, where std asks for 128: a burst of clients
+/// overflows that. Otherwise see [`net`](crate::net#differences-from-std).
+///
+/// # Examples
+///
+/// ```
+/// use greenstd::io::{self, Read, Write};
+/// use greenstd::net::{TcpListener, TcpStream};
+/// use greenstd::thread;
+///
+/// # fn main() -> io::Result<()> {
+/// let listener = TcpListener::bind("127.0.0.1:0")?;
+/// let address = listener.local_addr()?;
+/// thread::spawn(move || {
+///     for stream in listener.incoming() {
+///         let mut stream = stream?;
+///         thread::spawn(move || stream.write_all(b"welcome"));
+///     }
+///     Ok::<(), io::Error>(())
+/// });
+/// let mut text = String::new();
+/// TcpStream::connect(address)?.read_to_string(&mut text)?;
+/// assert_eq!(text, "welcome");
+/// # Ok(())
+/// # }
+/// ```
+pub struct TcpListener {
+    /// mio's, because its `accept` makes the new socket non-blocking in the same system call.
+    pub(super) socket: Socket<mio::net::TcpListener>,
+}
+
+/// An iterator over the connections that come in at a [`TcpListener`], without end.
+///
+/// As [`std::net::Incoming`]; made by [`TcpListener::incoming`].
+#[derive(Debug)]
+#[must_use = "iterators are lazy and do nothing unless consumed"]
+pub struct Incoming<'a> {
+    listener: &'a TcpListener,
+}
+
+impl TcpListener {
+    /// Makes a socket that listens at an address.
+    ///
+    /// As [`std::net::TcpListener::bind`]: of several addresses the first that can be had is taken,
+    /// and port 0 is any free port.
+    ///
+    /// # Errors
+    ///
+    /// As std's; of several addresses, that of the last.
+    ///
+    /// # Differences from std
+    ///
+    /// The backlog is the longest that the system allows. Looking up a name blocks the worker.
+    pub fn bind<A: ToSocketAddrs>(addr: A) -> io::Result<TcpListener> {
+        let listener = net::TcpListener::bind(addr)?;
+        listener.set_nonblocking(true)?;
+        lowlevel::listen_max(listener.as_fd())?;
+        let listener = mio::net::TcpListener::from_std(listener);
+        Ok(TcpListener { socket: Socket::new(Io::new(listener)) })
+    }
+
+    /// The address at which it listens, as [`std::net::TcpListener::local_addr`].
+    ///
+    /// # Errors
+    ///
+    /// As std's.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.get().local_addr()
+    }
+
+    /// Makes another handle of the same socket, as [`std::net::TcpListener::try_clone`].
+    ///
+    /// # Errors
+    ///
+    /// As std's.
+    pub fn try_clone(&self) -> io::Result<TcpListener> {
+        let socket = self.socket.try_clone(mio::net::TcpListener::from)?;
+        Ok(TcpListener { socket })
+    }
+
+    /// Waits for a connection, and returns it with the address of its other end.
+    ///
+    /// As [`std::net::TcpListener::accept`]. The calling green thread parks; its worker runs others
+    /// meanwhile. One that never has to wait yields now and then, so a flood of clients starves
+    /// nobody. A cancelled green thread unwinds from here.
+    ///
+    /// # Errors
+    ///
+    /// As std's. After `EMFILE`, say, the next call may succeed.
+    pub fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        let (stream, address) = self.socket.read_with(|listener| {
+            loop {
+                match listener.accept() {
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    done => return done,
+                }
+            }
+        })?;
+        let stream = net::TcpStream::from(stream);
+        Ok((TcpStream { socket: Socket::new(Io::new(stream)) }, address))
+    }
+
+    /// An iterator over the connections that come in, without end, as
+    /// [`std::net::TcpListener::incoming`].
+    pub fn incoming(&self) -> Incoming<'_> {
+        Incoming { listener: self }
+    }
+
+    /// Sets `IP_TTL`, as [`std::net::TcpListener::set_ttl`].
+    ///
+    /// # Errors
+    ///
+    /// As std's.
+    pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
+        self.socket.get().set_ttl(ttl)
+    }
+
+    /// The value of `IP_TTL`, as [`std::net::TcpListener::ttl`].
+    ///
+    /// # Errors
+    ///
+    /// As std's.
+    pub fn ttl(&self) -> io::Result<u32> {
+        self.socket.get().ttl()
+    }
+
+    /// Sets `IPV6_V6ONLY`, as `std::net::TcpListener::set_only_v6`.
+    ///
+    /// # Errors
+    ///
+    /// As std's; or if no descriptor is free, of which it needs one for a moment.
+    #[deprecated(since = "0.1.0", note = "this option can only be set before the socket is bound")]
+    pub fn set_only_v6(&self, only_v6: bool) -> io::Result<()> {
+        #[expect(deprecated, reason = "mirrors it")]
+        self.duplicate()?.set_only_v6(only_v6)
+    }
+
+    /// The value of `IPV6_V6ONLY`, as `std::net::TcpListener::only_v6`.
+    ///
+    /// # Errors
+    ///
+    /// As std's; or if no descriptor is free, of which it needs one for a moment.
+    #[deprecated(since = "0.1.0", note = "this option can only be set before the socket is bound")]
+    pub fn only_v6(&self) -> io::Result<bool> {
+        #[expect(deprecated, reason = "mirrors it")]
+        self.duplicate()?.only_v6()
+    }
+
+    /// std's own socket, for the options that mio does not know.
+    fn duplicate(&self) -> io::Result<net::TcpListener> {
+        Ok(self.socket.get().as_fd().try_clone_to_owned()?.into())
+    }
+
+    /// Takes the error that waits at the socket, as [`std::net::TcpListener::take_error`].
+    ///
+    /// # Errors
+    ///
+    /// As std's.
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        self.socket.get().take_error()
+    }
+
+    /// Says whether [`accept`](TcpListener::accept) waits, or fails with `WouldBlock`.
+    ///
+    /// As [`std::net::TcpListener::set_nonblocking`]; clones share the mode.
+    ///
+    /// # Errors
+    ///
+    /// None.
+    ///
+    /// # Differences from std
+    ///
+    /// The descriptor itself is always in non-blocking mode; see
+    /// [`net`](crate::net#differences-from-std).
+    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
+        self.socket.set_nonblocking(nonblocking);
+        Ok(())
+    }
+}
+
+impl fmt::Debug for TcpListener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.socket.get().fmt(f)
+    }
+}
+
+impl Iterator for Incoming<'_> {
+    type Item = io::Result<TcpStream>;
+
+    fn next(&mut self) -> Option<io::Result<TcpStream>> {
+        Some(self.listener.accept().map(|(stream, _)| stream))
+    }
+}
+
+impl FusedIterator for Incoming<'_> {}
+
+impl From<net::TcpListener> for TcpListener {
+    /// Takes over a socket of std, in blocking mode.
+    fn from(listener: net::TcpListener) -> Self {
+        OwnedFd::from(listener).into()
+    }
+}
+
+impl From<TcpListener> for net::TcpListener {
+    /// Hands the socket over to std, in the mode that its user asked for.
+    fn from(listener: TcpListener) -> Self {
+        let (listener, blocking) = listener.socket.into_inner();
+        let listener = net::TcpListener::from(listener);
+        if blocking {
+            // Nothing could be done about an error, of which there is none to expect.
+            let _ = listener.set_nonblocking(false);
+        }
+        listener
+    }
+}
+
+// As std's: an operation that unwinds leaves the socket as it was.
+impl UnwindSafe for TcpListener {}
+impl RefUnwindSafe for TcpListener {}

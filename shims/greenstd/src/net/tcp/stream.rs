@@ -1,0 +1,376 @@
+//! A TCP connection.
+
+use std::fmt;
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::net;
+use std::os::fd::OwnedFd;
+use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::time::Duration;
+
+use greenrt::lowlevel::Io;
+
+use crate::net::socket::{Direction, Socket, len_of_all};
+use crate::net::{Shutdown, SocketAddr, ToSocketAddrs};
+
+/// A TCP connection between this socket and one elsewhere.
+///
+/// As [`std::net::TcpStream`]. Any number of threads may read and write at once, through references
+/// or clones; when one shuts a direction down, those that wait for it go on.
+///
+/// # Cancellation
+///
+/// A green thread that is cancelled, or whose time limit passes, unwinds from `connect`, `read`,
+/// `write` and `peek`. No bytes are lost by that: an operation unwinds before it has done anything.
+///
+/// # Differences from std
+///
+/// See [`net`](crate::net#differences-from-std).
+///
+/// # Examples
+///
+/// ```
+/// use greenstd::io::{self, Read, Write};
+/// use greenstd::net::{Shutdown, TcpListener, TcpStream};
+/// use greenstd::thread;
+///
+/// # fn main() -> io::Result<()> {
+/// let listener = TcpListener::bind("127.0.0.1:0")?;
+/// let mut stream = TcpStream::connect(listener.local_addr()?)?;
+/// let echo = thread::spawn(move || {
+///     let (stream, _) = listener.accept()?;
+///     io::copy(&mut &stream, &mut &stream)
+/// });
+/// stream.write_all(b"come back")?;
+/// stream.shutdown(Shutdown::Write)?;
+/// let mut text = String::new();
+/// stream.read_to_string(&mut text)?;
+/// assert_eq!(text, "come back");
+/// assert_eq!(echo.join().unwrap()?, 9);
+/// # Ok(())
+/// # }
+/// ```
+pub struct TcpStream {
+    pub(super) socket: Socket<net::TcpStream>,
+}
+
+impl TcpStream {
+    /// Connects to an address.
+    ///
+    /// As [`std::net::TcpStream::connect`]: several addresses are tried in turn. The calling green
+    /// thread parks; its worker runs others meanwhile. A cancelled green thread unwinds from here.
+    ///
+    /// # Errors
+    ///
+    /// As std's; of several addresses, that of the last.
+    ///
+    /// # Differences from std
+    ///
+    /// Looking up a name blocks the worker.
+    pub fn connect<A: ToSocketAddrs>(addr: A) -> io::Result<TcpStream> {
+        let mut last = None;
+        for address in addr.to_socket_addrs()? {
+            match Self::connect_to(address, None) {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = Some(error),
+            }
+        }
+        match last {
+            Some(error) => Err(error),
+            // Of no addresses std says so in its own words.
+            None => net::TcpStream::connect::<&[SocketAddr]>(&[]).map(TcpStream::from),
+        }
+    }
+
+    /// Connects to an address, for at most `timeout`.
+    ///
+    /// As [`std::net::TcpStream::connect_timeout`]. Parks and is cancelled as
+    /// [`connect`](TcpStream::connect).
+    ///
+    /// # Errors
+    ///
+    /// As std's: of kind `TimedOut` when the time is up, of kind `InvalidInput` if it is zero.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use greenstd::io::ErrorKind;
+    /// use greenstd::net::{TcpListener, TcpStream};
+    /// use greenstd::time::Duration;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let nobody = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    /// let error = TcpStream::connect_timeout(&nobody, Duration::from_secs(1)).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn connect_timeout(addr: &SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
+        Self::connect_to(*addr, Some(timeout))
+    }
+
+    fn connect_to(address: SocketAddr, timeout: Option<Duration>) -> io::Result<TcpStream> {
+        let stream = mio::net::TcpStream::connect(address)?;
+        let io = Io::new(net::TcpStream::from(stream));
+        // On the way, or there already? The other end is known once it has answered.
+        if io.try_with(net::TcpStream::peer_addr).is_err() {
+            if timeout == Some(Duration::ZERO) {
+                io.get_ref().set_read_timeout(timeout)?;
+            }
+            io.wait_connected(timeout)?;
+            if let Some(error) = io.get_ref().take_error()? {
+                return Err(error);
+            }
+        }
+        Ok(TcpStream { socket: Socket::new(io) })
+    }
+
+    /// The address of the other end, as [`std::net::TcpStream::peer_addr`].
+    ///
+    /// # Errors
+    ///
+    /// As std's.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.get().peer_addr()
+    }
+
+    /// The address of this end, as [`std::net::TcpStream::local_addr`].
+    ///
+    /// # Errors
+    ///
+    /// As std's.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.get().local_addr()
+    }
+
+    /// Ends one direction of the connection or both, as [`std::net::TcpStream::shutdown`].
+    ///
+    /// Threads that wait for that direction go on.
+    ///
+    /// # Errors
+    ///
+    /// As std's.
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        self.socket.get().shutdown(how)
+    }
+
+    /// Makes another handle of the same socket, as [`std::net::TcpStream::try_clone`].
+    ///
+    /// # Errors
+    ///
+    /// As std's.
+    pub fn try_clone(&self) -> io::Result<TcpStream> {
+        let socket = self.socket.try_clone(net::TcpStream::from)?;
+        Ok(TcpStream { socket })
+    }
+
+    /// Sets how long a read may wait, as [`std::net::TcpStream::set_read_timeout`].
+    ///
+    /// When the time is up the read fails with `WouldBlock`. Clones share the timeout.
+    ///
+    /// # Errors
+    ///
+    /// As std's: of kind `InvalidInput` if the timeout is zero.
+    ///
+    /// # Differences from std
+    ///
+    /// The time is exact, where std's is rounded up to a few milliseconds by the system. Reading
+    /// with a timeout costs no further system call.
+    pub fn set_read_timeout(&self, dur: Option<Duration>) -> io::Result<()> {
+        self.socket.get().set_read_timeout(dur)?;
+        self.socket.set_timeout(Direction::Read, dur);
+        Ok(())
+    }
+
+    /// Sets how long a write may wait, as [`std::net::TcpStream::set_write_timeout`].
+    ///
+    /// # Errors
+    ///
+    /// As std's: of kind `InvalidInput` if the timeout is zero.
+    ///
+    /// # Differences from std
+    ///
+    /// As [`set_read_timeout`](TcpStream::set_read_timeout).
+    pub fn set_write_timeout(&self, dur: Option<Duration>) -> io::Result<()> {
+        self.socket.get().set_write_timeout(dur)?;
+        self.socket.set_timeout(Direction::Write, dur);
+        Ok(())
+    }
+
+    /// How long a read may wait, as [`std::net::TcpStream::read_timeout`].
+    ///
+    /// # Errors
+    ///
+    /// As std's.
+    pub fn read_timeout(&self) -> io::Result<Option<Duration>> {
+        self.socket.get().read_timeout()
+    }
+
+    /// How long a write may wait, as [`std::net::TcpStream::write_timeout`].
+    ///
+    /// # Errors
+    ///
+    /// As std's.
+    pub fn write_timeout(&self) -> io::Result<Option<Duration>> {
+        self.socket.get().write_timeout()
+    }
+
+    /// Reads without taking, so that the next read gets the same, as
+    /// [`std::net::TcpStream::peek`].
+    ///
+    /// Parks and is cancelled as a read.
+    ///
+    /// # Errors
+    ///
+    /// As std's.
+    pub fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.socket.read_with(|stream| stream.peek(buf))
+    }
+
+    /// Sets `TCP_NODELAY`, as [`std::net::TcpStream::set_nodelay`].
+    ///
+    /// # Errors
+    ///
+    /// As std's.
+    pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
+        self.socket.get().set_nodelay(nodelay)
+    }
+
+    /// The value of `TCP_NODELAY`, as [`std::net::TcpStream::nodelay`].
+    ///
+    /// # Errors
+    ///
+    /// As std's.
+    pub fn nodelay(&self) -> io::Result<bool> {
+        self.socket.get().nodelay()
+    }
+
+    /// Sets `IP_TTL`, as [`std::net::TcpStream::set_ttl`].
+    ///
+    /// # Errors
+    ///
+    /// As std's.
+    pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
+        self.socket.get().set_ttl(ttl)
+    }
+
+    /// The value of `IP_TTL`, as [`std::net::TcpStream::ttl`].
+    ///
+    /// # Errors
+    ///
+    /// As std's.
+    pub fn ttl(&self) -> io::Result<u32> {
+        self.socket.get().ttl()
+    }
+
+    /// Takes the error that waits at the socket, as [`std::net::TcpStream::take_error`].
+    ///
+    /// # Errors
+    ///
+    /// As std's.
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        self.socket.get().take_error()
+    }
+
+    /// Says whether operations wait, or fail with `WouldBlock`.
+    ///
+    /// As [`std::net::TcpStream::set_nonblocking`]; clones share the mode.
+    ///
+    /// # Errors
+    ///
+    /// None.
+    ///
+    /// # Differences from std
+    ///
+    /// The descriptor itself is always in non-blocking mode; see
+    /// [`net`](crate::net#differences-from-std). A thread that tries again and again yields now and
+    /// then, so its siblings run too.
+    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
+        self.socket.set_nonblocking(nonblocking);
+        Ok(())
+    }
+}
+
+impl Read for &TcpStream {
+    #[inline]
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.socket.read_bytes(buf.len(), |mut stream| stream.read(buf))
+    }
+
+    fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        let len = len_of_all(bufs.iter().map(|buf| &**buf));
+        self.socket.read_bytes(len, |mut stream| stream.read_vectored(bufs))
+    }
+}
+
+impl Write for &TcpStream {
+    #[inline]
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.socket.write_bytes(buf.len(), |mut stream| stream.write(buf))
+    }
+
+    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        let len = len_of_all(bufs.iter().map(|buf| &**buf));
+        self.socket.write_bytes(len, |mut stream| stream.write_vectored(bufs))
+    }
+
+    #[inline]
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Read for TcpStream {
+    #[inline]
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        (&*self).read(buf)
+    }
+
+    fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        (&*self).read_vectored(bufs)
+    }
+}
+
+impl Write for TcpStream {
+    #[inline]
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        (&*self).write(buf)
+    }
+
+    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        (&*self).write_vectored(bufs)
+    }
+
+    #[inline]
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl fmt::Debug for TcpStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.socket.get().fmt(f)
+    }
+}
+
+impl From<net::TcpStream> for TcpStream {
+    /// Takes over a socket of std, in blocking mode and with its timeouts.
+    fn from(stream: net::TcpStream) -> Self {
+        OwnedFd::from(stream).into()
+    }
+}
+
+impl From<TcpStream> for net::TcpStream {
+    /// Hands the socket over to std, with its timeouts and in the mode that its user asked for.
+    fn from(stream: TcpStream) -> Self {
+        let (stream, blocking) = stream.socket.into_inner();
+        if blocking {
+            // Nothing could be done about an error, of which there is none to expect.
+            let _ = stream.set_nonblocking(false);
+        }
+        stream
+    }
+}
+
+// As std's: an operation that unwinds leaves the socket as it was.
+impl UnwindSafe for TcpStream {}
+impl RefUnwindSafe for TcpStream {}
