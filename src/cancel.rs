@@ -14,6 +14,10 @@
 //! While a thread unwinds, and inside [`shield`], nothing interrupts it: calls wait as if nobody
 //! had asked, except that I/O is given one second and then fails with `ECANCELED`.
 //!
+//! Whether a thread unwinds is told by `std::thread::panicking`. On shared thread-locals that is
+//! true for a whole worker while one of its green threads waits in a destructor; the others are
+//! deaf meanwhile, and listen again as soon as it has gone on (`Local::listen_again`).
+//!
 //! # Limits
 //!
 //! [`timeout`] keeps its deadline in its own frame, linked to the limits around it. A wait ends at
@@ -24,13 +28,14 @@ use std::any::Any;
 use std::cell::Cell;
 use std::fmt;
 use std::panic::{self, AssertUnwindSafe};
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use crate::park::{self, OsThread};
 use crate::record::Record;
-use crate::scheduler::Section;
+use crate::scheduler::{self, Section};
 use crate::thread::Thread;
 
 /// How long I/O may go on in a thread that unwinds because it was cancelled.
@@ -137,19 +142,26 @@ pub(crate) fn pending_at_start(record: &Record) -> bool {
     record.word.is_cancelled() && cfg!(panic = "unwind")
 }
 
-/// One limit, in the frame of `timeout`.
-struct Limit {
-    deadline: u64,
-    number: u64,
-    outer: Option<(u64, u64)>,
+/// A limit as others see it: its deadline and its number.
+type Nearest = Option<(u64, u64)>;
+
+fn nearer(a: Nearest, b: Nearest) -> Nearest {
+    match (a, b) {
+        (Some(first), Some(second)) => Some(if second.0 < first.0 { second } else { first }),
+        (one, None) | (None, one) => one,
+    }
 }
 
-/// The limits around what a thread does now.
-#[derive(Debug)]
+/// The limits and shields around what a thread does now.
+///
+/// Those that were set on the stack it runs on are `own`. A generator has its own, which come and
+/// go with it; those of whoever resumes it are its `base`.
+#[derive(Debug, Default)]
 pub(crate) struct Limits {
-    /// Deadline and number of the nearest.
-    nearest: Cell<Option<(u64, u64)>>,
-    n_shields: Cell<u32>,
+    own: Cell<Nearest>,
+    base: Cell<Nearest>,
+    own_shields: Cell<u32>,
+    base_shields: Cell<u32>,
 }
 
 // SAFETY is not at stake: each thread touches only its own. An `OsThread` is shared so that
@@ -159,42 +171,82 @@ pub(crate) struct Limits {
 unsafe impl Sync for Limits {}
 
 impl Limits {
-    pub(crate) const fn new() -> Self {
-        Limits { nearest: Cell::new(None), n_shields: Cell::new(0) }
-    }
-
     /// The deadline that comes first, and the number of its limit.
     #[inline]
-    pub(crate) fn nearest(&self) -> Option<(u64, u64)> {
-        self.nearest.get()
+    pub(crate) fn nearest(&self) -> Nearest {
+        nearer(self.own.get(), self.base.get())
     }
 
-    /// Whether a wait may be interrupted now.
+    /// Whether nothing shields the thread.
     #[inline]
-    pub(crate) fn may_interrupt(&self) -> bool {
-        // On shared thread-locals a sibling that parked while it unwinds makes this answer true;
-        // then our own interrupt waits until it has gone on.
-        self.n_shields.get() == 0 && cfg!(panic = "unwind") && !std::thread::panicking()
-    }
-
-    fn enter(&self, deadline: u64, number: u64) -> Limit {
-        let outer = self.nearest.get();
-        if outer.is_none_or(|(nearest, _)| deadline < nearest) {
-            self.nearest.set(Some((deadline, number)));
-        }
-        Limit { deadline, number, outer }
-    }
-
-    fn leave(&self, limit: &Limit) {
-        self.nearest.set(limit.outer);
+    pub(crate) fn is_open(&self) -> bool {
+        self.own_shields.get() + self.base_shields.get() == 0 && cfg!(panic = "unwind")
     }
 }
 
-/// Runs `f` with the limits of the calling thread.
-fn with_limits<R>(f: impl FnOnce(&Limits) -> R) -> R {
-    match Section::enter_green() {
-        Some(section) => f(section.limits()),
-        None => f(OsThread::current().limits()),
+/// What a generator keeps of its limits while it is suspended.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Suspended {
+    own: Nearest,
+    shields: u32,
+}
+
+/// What a resumer has of its limits while the generator runs.
+pub(crate) struct Resumer {
+    own: Nearest,
+    base: Nearest,
+    own_shields: u32,
+    base_shields: u32,
+    holder: Holder,
+}
+
+impl Resumer {
+    /// The calling thread begins to run a generator.
+    pub(crate) fn enter(generator: Suspended) -> Self {
+        let holder = Holder::current();
+        let (own, base, own_shields, base_shields) = holder.with(|limits| {
+            let base = limits.base.replace(limits.nearest());
+            let own = limits.own.replace(generator.own);
+            let own_shields = limits.own_shields.replace(generator.shields);
+            let base_shields = limits.base_shields.get();
+            limits.base_shields.set(base_shields + own_shields);
+            (own, base, own_shields, base_shields)
+        });
+        Resumer { own, base, own_shields, base_shields, holder }
+    }
+
+    /// The generator is suspended, or has ended.
+    pub(crate) fn leave(self) -> Suspended {
+        self.holder.with(|limits| {
+            limits.base.set(self.base);
+            limits.base_shields.set(self.base_shields);
+            Suspended {
+                own: limits.own.replace(self.own),
+                shields: limits.own_shields.replace(self.own_shields),
+            }
+        })
+    }
+}
+
+/// The limits of the calling thread, also where its thread-locals are gone already.
+struct Holder(Option<Arc<OsThread>>);
+
+impl Holder {
+    fn current() -> Self {
+        Holder(match scheduler::on_green_thread() {
+            true => None,
+            false => Some(OsThread::current()),
+        })
+    }
+
+    fn with<R>(&self, f: impl FnOnce(&Limits) -> R) -> R {
+        match &self.0 {
+            Some(thread) => f(thread.limits()),
+            None => {
+                let section = Section::enter_green().expect("greenrt: limits on another thread");
+                f(section.limits())
+            }
+        }
     }
 }
 
@@ -232,14 +284,18 @@ pub fn timeout<T>(limit: Duration, f: impl FnOnce() -> T) -> Result<T, Elapsed> 
         return Ok(f());
     };
     let number = NUMBERS.fetch_add(1, Relaxed);
-    let limit = with_limits(|limits| limits.enter(deadline, number));
-    debug_assert_eq!(limit.deadline, deadline);
+    let holder = Holder::current();
+    let outer = holder.with(|limits| {
+        let outer = limits.own.get();
+        limits.own.set(nearer(outer, Some((deadline, number))));
+        outer
+    });
     let result = panic::catch_unwind(AssertUnwindSafe(f));
-    with_limits(|limits| limits.leave(&limit));
+    holder.with(|limits| limits.own.set(outer));
     match result {
         Ok(value) => Ok(value),
         Err(payload) => match payload.downcast_ref::<LimitPassed>() {
-            Some(passed) if passed.limit == limit.number => Err(Elapsed { _private: () }),
+            Some(passed) if passed.limit == number => Err(Elapsed { _private: () }),
             _ => panic::resume_unwind(payload),
         },
     }
@@ -262,14 +318,14 @@ pub fn timeout<T>(limit: Duration, f: impl FnOnce() -> T) -> Result<T, Elapsed> 
 /// });
 /// ```
 pub fn shield<T>(f: impl FnOnce() -> T) -> T {
-    struct Shield;
+    struct Shield(Holder);
     impl Drop for Shield {
         fn drop(&mut self) {
-            with_limits(|limits| limits.n_shields.set(limits.n_shields.get() - 1));
+            self.0.with(|limits| limits.own_shields.set(limits.own_shields.get() - 1));
         }
     }
-    with_limits(|limits| limits.n_shields.set(limits.n_shields.get() + 1));
-    let _shield = Shield;
+    let shield = Shield(Holder::current());
+    shield.0.with(|limits| limits.own_shields.set(limits.own_shields.get() + 1));
     f()
 }
 
@@ -280,10 +336,32 @@ pub(crate) fn cancel(thread: &Thread) {
     }
 }
 
+/// A point that need not wait: unwinds if the thread was asked to end.
+#[inline]
+pub(crate) fn check(section: &Section) {
+    if section.word().is_cancelled() && section.limits().is_open() {
+        check_slow(section);
+    }
+}
+
+#[cold]
+fn check_slow(section: &Section) {
+    if !std::thread::panicking() {
+        give_way(section);
+        Interrupt::Cancelled.unwind();
+    }
+}
+
+/// Whoever swallows what it unwinds with comes back soon: the others get their turn in between.
+#[cold]
+pub(crate) fn give_way(section: &Section) {
+    section.yield_now();
+}
+
 /// The deadline that I/O gets on top of its own because the thread unwinds after a cancel.
 pub(crate) fn io_grace() -> Option<u64> {
     let cancelled = Section::enter_green().is_some_and(|section| {
-        section.word().is_cancelled() && section.limits().n_shields.get() == 0
+        section.word().is_cancelled() && section.limits().is_open()
     });
     if cancelled && std::thread::panicking() { park::deadline_after(GRACE) } else { None }
 }

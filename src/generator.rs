@@ -11,7 +11,7 @@ use std::panic::{self, AssertUnwindSafe};
 
 use greenrt_arch::stack::{self, Slot};
 
-use crate::cancel;
+use crate::cancel::{self, Resumer, Suspended};
 use crate::runtime;
 use crate::scheduler::switch::{Plain, PlainYielder};
 use crate::scheduler::with_local;
@@ -72,6 +72,8 @@ type Input<In> = Result<In, Dropped>;
 /// ```
 pub struct Generator<In: 'static, Out: 'static, Ret: 'static> {
     plain: Option<Plain<Input<In>, Out, Ret>>,
+    /// Time limits and shields that were set inside it.
+    limits: Suspended,
     _not_send: PhantomData<*mut ()>,
 }
 
@@ -114,7 +116,11 @@ impl<In: 'static, Out: 'static, Ret: 'static> Generator<In, Out, Ret> {
             let first = yielder.received(first);
             body(&yielder, first)
         });
-        Ok(Generator { plain: Some(plain), _not_send: PhantomData })
+        Ok(Generator {
+            plain: Some(plain),
+            limits: Suspended::default(),
+            _not_send: PhantomData,
+        })
     }
 
     /// Runs it until it hands out a value or returns. `value` is what its first argument is, or
@@ -125,7 +131,10 @@ impl<In: 'static, Out: 'static, Ret: 'static> Generator<In, Out, Ret> {
     /// If it has returned or panicked before; or as it panics.
     pub fn resume(&mut self, value: In) -> GeneratorState<Out, Ret> {
         let plain = self.plain.as_mut().expect("generator resumed after it has ended");
-        match panic::catch_unwind(AssertUnwindSafe(|| plain.resume(Ok(value)))) {
+        let resumer = Resumer::enter(self.limits);
+        let result = panic::catch_unwind(AssertUnwindSafe(|| plain.resume(Ok(value))));
+        self.limits = resumer.leave();
+        match result {
             Ok(Err(value)) => GeneratorState::Yielded(value),
             Ok(Ok(value)) => {
                 self.release();
@@ -162,7 +171,9 @@ impl<In: 'static, Out: 'static, Ret: 'static> Drop for Generator<In, Out, Ret> {
         let Some(plain) = &mut self.plain else { return };
         let mut outcome: Result<(), Box<dyn Any + Send>> = Ok(());
         if plain.is_started() && !plain.is_done() && cfg!(panic = "unwind") {
+            let resumer = Resumer::enter(self.limits);
             outcome = panic::catch_unwind(AssertUnwindSafe(|| drop(plain.resume(Err(Dropped)))));
+            resumer.leave();
         }
         self.release();
         if let Err(payload) = outcome

@@ -285,8 +285,8 @@ impl Options {
 
 /// A number from the environment; what cannot be read as one is reported and ignored.
 fn number_from_env(name: &str) -> Option<usize> {
-    let value = std::env::var(name).ok()?;
-    let number = value.trim().parse().ok().filter(|&n| n > 0);
+    let value = std::env::var_os(name)?;
+    let number = value.to_str().and_then(|text| text.trim().parse().ok()).filter(|&n| n > 0);
     if number.is_none() {
         eprintln!("greenrt: {name}={value:?} is not a number above zero; ignored");
     }

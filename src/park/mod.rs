@@ -23,9 +23,9 @@ use std::sync::Arc;
 pub(crate) use self::os_thread::{OsThread, os_yield};
 use self::reason::Reason;
 use self::word::{
-    CLAIM_CANCEL, CLAIM_DEADLINE, CLAIM_TOKEN, CLAIM_WOKEN, Claim, Ends, WaitWord,
+    CLAIM_AGAIN, CLAIM_CANCEL, CLAIM_DEADLINE, CLAIM_TOKEN, CLAIM_WOKEN, Claim, Ends, WaitWord,
 };
-use crate::cancel::{Interrupt, Limits};
+use crate::cancel::{self, Interrupt, Limits};
 use crate::clock;
 use crate::record::Record;
 use crate::scheduler::{self, Section};
@@ -40,6 +40,8 @@ pub(crate) enum Ended {
     Token,
     /// The caller's deadline passed.
     Deadline,
+    /// Nothing has happened, but the wait must begin anew.
+    Again,
     /// The thread is asked to end, or a limit around it has passed.
     Interrupted(Interrupt),
 }
@@ -114,6 +116,8 @@ pub(crate) struct Episode {
     reason: Reason,
     /// Whether cancellation and limits end it.
     point: bool,
+    /// It would be a point, but the thread may be unwinding (`cancel.rs`).
+    deaf: bool,
     open: bool,
 }
 
@@ -136,11 +140,23 @@ impl Episode {
     #[inline]
     fn open_as(who: Who, reason: Reason, ends: Ends) -> Result<Episode, Ended> {
         let (word, limits) = who.word_and_limits();
-        let point = ends.by_cancel && limits.may_interrupt();
+        let mut point = ends.by_cancel && limits.is_open();
+        let deaf = point && std::thread::panicking();
+        point &= !deaf;
         match word.open(Ends { by_token: ends.by_token, by_cancel: point }) {
-            Ok(()) => Ok(Episode { who, reason, point, open: true }),
+            Ok(()) => {
+                if deaf {
+                    who.is_deaf(true);
+                }
+                Ok(Episode { who, reason, point, deaf, open: true })
+            }
             Err(CLAIM_TOKEN) => Err(Ended::Token),
-            Err(_) => Err(Ended::Interrupted(Interrupt::Cancelled)),
+            Err(_) => {
+                if let Who::Green(section) = &who {
+                    cancel::give_way(section);
+                }
+                Err(Ended::Interrupted(Interrupt::Cancelled))
+            }
         }
     }
 
@@ -169,7 +185,11 @@ impl Episode {
             Who::Green(section) => section.park(self.reason, until),
             Who::Os(thread) => thread.park(until),
         }
+        if self.deaf {
+            self.who.is_deaf(false);
+        }
         match word.outcome().expect("greenrt: resumed with its episode open") {
+            CLAIM_AGAIN => Ended::Again,
             CLAIM_TOKEN => Ended::Token,
             CLAIM_CANCEL => Ended::Interrupted(Interrupt::Cancelled),
             CLAIM_DEADLINE => match (deadline, limit) {
@@ -194,6 +214,9 @@ impl Drop for Episode {
 impl Episode {
     #[cold]
     fn close(&self) {
+        if self.deaf {
+            self.who.is_deaf(false);
+        }
         let (word, _) = self.who.word_and_limits();
         if !word.close() {
             // Claimed meanwhile: the claimer has made us runnable, or is about to.
@@ -206,6 +229,15 @@ impl Episode {
 }
 
 impl Who {
+    /// A green thread that may be unwinding is woken when nobody on its worker is. An OS thread
+    /// knows for itself.
+    #[cold]
+    fn is_deaf(&self, deaf: bool) {
+        if let Who::Green(section) = self {
+            section.local().set_deaf(section.record(), deaf);
+        }
+    }
+
     #[inline]
     fn word_and_limits(&self) -> (&WaitWord, &Limits) {
         match self {

@@ -35,7 +35,7 @@ impl OsThread {
     fn new() -> Self {
         OsThread {
             word: WaitWord::new(),
-            limits: Limits::new(),
+            limits: Limits::default(),
             lock: Mutex::new(()),
             woken: Condvar::new(),
         }

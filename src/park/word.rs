@@ -51,6 +51,8 @@ pub(crate) const CLAIM_DEADLINE: Claim = 1;
 pub(crate) const CLAIM_CANCEL: Claim = 2;
 /// `unpark` was called.
 pub(crate) const CLAIM_TOKEN: Claim = 3;
+/// The thread should look again whether it may be interrupted.
+pub(crate) const CLAIM_AGAIN: Claim = 4;
 /// The first claim that waiters in wait queues may use; the tag of a waiter is added to it.
 pub(crate) const CLAIM_WOKEN: Claim = 16;
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use greenrt_arch::{errno, fd};
 
 use super::source::{Direction, Source};
-use crate::cancel::{self, Interrupt};
+use crate::cancel;
 use crate::park::{self, Ended};
 use crate::scheduler::{self, Section};
 
@@ -152,7 +152,7 @@ impl<T: AsFd> Io<T> {
     pub fn try_with<R>(&self, operation: impl FnOnce(&T) -> io::Result<R>) -> io::Result<R> {
         let section = Section::enter_green();
         if let Some(section) = &section {
-            unwind_if_cancelled(section);
+            cancel::check(section);
         }
         let done = operation(&self.inner);
         scheduler::spend_credit();
@@ -202,7 +202,7 @@ impl<T: AsFd> Io<T> {
         let Some(section) = Section::enter_green() else {
             return self.run_blocking(direction, timeout, operation);
         };
-        unwind_if_cancelled(&section);
+        cancel::check(&section);
         let mut limit = Limit::new(timeout);
         loop {
             let Some(seen) = source.ready(direction) else {
@@ -261,14 +261,6 @@ impl<T: AsFd + fmt::Debug> fmt::Debug for Io<T> {
     }
 }
 
-/// What makes each operation a point, also if it need not wait.
-#[inline]
-fn unwind_if_cancelled(section: &Section) {
-    if section.word().is_cancelled() && section.limits().may_interrupt() {
-        Interrupt::Cancelled.unwind();
-    }
-}
-
 /// Whoever was woken passes the turn on after its operation, also if that panics. After
 /// `WouldBlock` there is nothing to pass on.
 struct Turn<'a> {
@@ -306,7 +298,7 @@ impl Limit {
             (own, grace) => own.or(grace),
         };
         match source.wait(direction, deadline)? {
-            Ended::Woken(_) | Ended::Token => Ok(true),
+            Ended::Woken(_) | Ended::Token | Ended::Again => Ok(true),
             Ended::Deadline if grace.is_some() && deadline == grace => Err(errno::canceled()),
             Ended::Deadline => Ok(false),
             Ended::Interrupted(interrupt) => interrupt.unwind(),

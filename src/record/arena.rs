@@ -1,6 +1,6 @@
 //! Memory for records, which never becomes anything else.
 //!
-//! Blocks of 32 to 1024 bytes by steps of 32, carved from chunks of 64 KiB. A worker keeps free
+//! Blocks of 32 to 1024 bytes by steps of 32, carved from chunks of 256 KiB as they are needed. A worker keeps free
 //! ones of each size in a cache of its own and trades with the depot by the batch; other threads
 //! go to the depot. Chunks are never freed: a program that once had a million green threads keeps
 //! the memory for a million records (128 bytes each if their closures are small), and the next
@@ -21,7 +21,7 @@ use crate::scheduler;
 
 const STEP: usize = 32;
 const CLASSES: usize = 33;
-const CHUNK_BYTES: usize = 64 * 1024;
+const CHUNK_BYTES: usize = 256 * 1024;
 /// How many records move between a worker's cache and the depot at a time.
 const BATCH: u32 = 128;
 /// What a worker keeps of one size.
@@ -95,37 +95,76 @@ impl Drop for Cache {
 struct Chunk {
     at: NonNull<u8>,
     class: u8,
+    /// How many records were handed out of it at least once. The others are all zeros.
+    n_carved: usize,
+}
+
+impl Chunk {
+    fn bytes(&self) -> usize {
+        self.class as usize * STEP
+    }
+
+    /// The record with this index, carved or not.
+    fn record(&self, index: usize) -> NonNull<Record> {
+        debug_assert!(index < self.n_records());
+        // SAFETY: within the chunk.
+        unsafe { self.at.add(index * self.bytes()) }.cast()
+    }
+
+    fn n_records(&self) -> usize {
+        (CHUNK_BYTES - ALIGN) / self.bytes()
+    }
 }
 
 struct Depot {
     lists: [FreeList; CLASSES],
     chunks: Vec<Chunk>,
+    /// The chunk of each size that is being carved.
+    open: [Option<usize>; CLASSES],
 }
 
 // SAFETY: only ever touched under the lock of `DEPOT`.
 unsafe impl Send for Depot {}
 
 static DEPOT: Mutex<Depot> =
-    Mutex::new(Depot { lists: [const { FreeList::new() }; CLASSES], chunks: Vec::new() });
+    Mutex::new(Depot {
+        lists: [const { FreeList::new() }; CLASSES],
+        chunks: Vec::new(),
+        open: [None; CLASSES],
+    });
 
 impl Depot {
     /// Moves up to `n` free records of a size to `list`; at least one.
     fn refill(&mut self, class: u8, list: &FreeList, n: u32) {
-        let shared = &self.lists[class as usize];
-        if shared.head.get().is_null() {
-            let layout =
-                Layout::from_size_align(CHUNK_BYTES, 4096).expect("a constant and valid layout");
-            // SAFETY: the layout is not empty.
-            let at = unsafe { alloc_zeroed(layout) };
-            let Some(at) = NonNull::new(at) else { handle_alloc_error(layout) };
-            let bytes = class as usize * STEP;
-            for index in (0..CHUNK_BYTES / bytes).rev() {
-                // SAFETY: within the chunk. All zeros is a free record: no references.
-                shared.push(unsafe { at.add(index * bytes) }.cast());
-            }
-            self.chunks.push(Chunk { at, class });
+        self.lists[class as usize].move_to(list, n);
+        if list.len.get() > 0 {
+            return;
         }
-        shared.move_to(list, n);
+        let index = self.open[class as usize].unwrap_or_else(|| self.open_chunk(class));
+        let chunk = &mut self.chunks[index];
+        for _ in 0..n {
+            list.push(chunk.record(chunk.n_carved));
+            chunk.n_carved += 1;
+            if chunk.n_carved == chunk.n_records() {
+                self.open[class as usize] = None;
+                break;
+            }
+        }
+    }
+
+    fn open_chunk(&mut self, class: u8) -> usize {
+        // An alignment that `calloc` keeps by itself, so that fresh memory is not zeroed by hand.
+        let layout = Layout::from_size_align(CHUNK_BYTES, 16).expect("a constant, valid layout");
+        // SAFETY: the layout is not empty.
+        let at = unsafe { alloc_zeroed(layout) };
+        let Some(at) = NonNull::new(at) else { handle_alloc_error(layout) };
+        // SAFETY: less than `ALIGN` bytes on, and `n_records` leaves that many out.
+        let at = unsafe { at.add(at.as_ptr().align_offset(ALIGN)) };
+        // All zeros is a free record: no references.
+        self.chunks.push(Chunk { at, class, n_carved: 0 });
+        let index = self.chunks.len() - 1;
+        self.open[class as usize] = Some(index);
+        index
     }
 }
 
@@ -175,16 +214,12 @@ fn spill(class: u8, list: &FreeList) {
 
 /// A reference to every live record, oldest chunk first.
 pub(crate) fn live() -> Vec<RecordRef> {
-    let chunks: Vec<(NonNull<u8>, usize)> =
-        DEPOT.lock().chunks.iter().map(|c| (c.at, c.class as usize * STEP)).collect();
-    let mut found = Vec::new();
-    for (at, bytes) in chunks {
-        for index in 0..CHUNK_BYTES / bytes {
-            // SAFETY: within a chunk, which is never freed and holds records of this size.
-            let record = unsafe { at.add(index * bytes) }.cast();
-            // SAFETY: arena memory.
-            found.extend(unsafe { RecordRef::try_ref(record) });
-        }
-    }
-    found
+    // Copied, so that the lock is not held while references are taken, and perhaps dropped.
+    let carved: Vec<Chunk> = {
+        let depot = DEPOT.lock();
+        depot.chunks.iter().map(|c| Chunk { at: c.at, class: c.class, n_carved: c.n_carved }).collect()
+    };
+    let records = carved.iter().flat_map(|chunk| (0..chunk.n_carved).map(|i| chunk.record(i)));
+    // SAFETY: arena memory, which is never freed.
+    records.filter_map(|record| unsafe { RecordRef::try_ref(record) }).collect()
 }

@@ -188,6 +188,12 @@ impl Record {
         Reason::from_bits(self.reason.load(Relaxed))
     }
 
+    /// Where its stack ended when it switched away last.
+    #[inline]
+    pub(crate) fn stack_pointer(&self) -> usize {
+        self.sp.load(Relaxed)
+    }
+
     pub(crate) fn registers(&self) -> Registers {
         Registers {
             sp: self.sp.load(Relaxed),

@@ -288,7 +288,7 @@ fn wait_end_slow(record: &RecordRef, cancellable: bool, deadline: Option<u64>) -
             continue;
         };
         match ended {
-            Ended::Woken(_) => {}
+            Ended::Woken(_) | Ended::Again => {}
             over => return over,
         }
     }

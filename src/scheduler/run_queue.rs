@@ -5,10 +5,9 @@
 //! the oldest closure there, or nothing if it was stolen. So the order on one worker is first in,
 //! first out across both queues.
 //!
-//! An entry is one word: the address of a record, or a number of markers in a row, which is how
-//! a burst of spawns takes one entry.
+//! A ring of words: the address of a record, or a number of markers in a row, which is how a burst
+//! of spawns takes one entry.
 
-use std::collections::VecDeque;
 use std::ptr::NonNull;
 
 use crate::record::Record;
@@ -16,7 +15,8 @@ use crate::record::Record;
 /// Records are aligned, so their addresses leave the lowest bit free for the tag.
 const MARKERS: usize = 1;
 
-/// A queue that has grown beyond this is given back when it is empty.
+const FIRST_CAPACITY: usize = 64;
+/// A ring that has grown beyond this is given back when it is empty.
 const KEEP_CAPACITY: usize = 1 << 16;
 
 /// What to run next.
@@ -30,51 +30,105 @@ pub(crate) enum Next {
 
 /// See the module's documentation.
 pub(crate) struct RunQueue {
-    entries: VecDeque<usize>,
+    /// The length is a power of two.
+    ring: Box<[usize]>,
+    /// Numbers of the oldest entry and of the next one; the ring's index is the number modulo its
+    /// length.
+    head: usize,
+    tail: usize,
 }
 
 impl RunQueue {
     pub(crate) fn new() -> Self {
-        RunQueue { entries: VecDeque::with_capacity(64) }
+        RunQueue { ring: vec![0; FIRST_CAPACITY].into_boxed_slice(), head: 0, tail: 0 }
     }
 
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.head == self.tail
+    }
+
+    #[inline]
+    fn index(&self, number: usize) -> usize {
+        number & (self.ring.len() - 1)
     }
 
     /// Adds a green thread.
     #[inline]
     pub(crate) fn push(&mut self, thread: NonNull<Record>) {
-        self.entries.push_back(thread.as_ptr().expose_provenance());
+        self.push_entry(thread.as_ptr().expose_provenance());
+    }
+
+    #[inline]
+    fn push_entry(&mut self, entry: usize) {
+        if self.tail.wrapping_sub(self.head) == self.ring.len() {
+            self.grow();
+        }
+        let index = self.index(self.tail);
+        self.ring[index] = entry;
+        self.tail = self.tail.wrapping_add(1);
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        let n = self.ring.len();
+        let mut ring = Vec::with_capacity(2 * n);
+        ring.extend((0..n).map(|i| self.ring[self.index(self.head.wrapping_add(i))]));
+        ring.resize(2 * n, 0);
+        self.ring = ring.into_boxed_slice();
+        self.head = 0;
+        self.tail = n;
     }
 
     /// Adds a marker.
     #[inline]
     pub(crate) fn push_marker(&mut self) {
-        match self.entries.back_mut() {
-            Some(last) if *last & MARKERS != 0 => *last += 2,
-            _ => self.entries.push_back(2 | MARKERS),
+        let last = self.index(self.tail.wrapping_sub(1));
+        if !self.is_empty() && self.ring[last] & MARKERS != 0 {
+            self.ring[last] += 2;
+        } else {
+            self.push_entry(2 | MARKERS);
         }
     }
 
     /// Takes the oldest entry.
     #[inline]
     pub(crate) fn pop(&mut self) -> Option<Next> {
-        let first = self.entries.front_mut()?;
-        if *first & MARKERS != 0 {
-            *first -= 2;
-            if *first == MARKERS {
-                self.entries.pop_front();
+        if self.is_empty() {
+            return None;
+        }
+        let index = self.index(self.head);
+        let first = self.ring[index];
+        if first & MARKERS != 0 {
+            self.ring[index] = first - 2;
+            if first - 2 == MARKERS {
+                self.head = self.head.wrapping_add(1);
             }
             return Some(Next::Fresh);
         }
-        let thread = std::ptr::with_exposed_provenance_mut(*first);
-        self.entries.pop_front();
-        if self.entries.is_empty() && self.entries.capacity() > KEEP_CAPACITY {
-            self.entries = VecDeque::with_capacity(64);
+        self.head = self.head.wrapping_add(1);
+        NonNull::new(std::ptr::with_exposed_provenance_mut(first)).map(Next::Thread)
+    }
+
+    /// Gives back the memory of a burst that is over.
+    #[inline]
+    pub(crate) fn shrink(&mut self) {
+        if self.ring.len() > KEEP_CAPACITY && self.is_empty() {
+            *self = Self::new();
         }
-        NonNull::new(thread).map(Next::Thread)
+    }
+
+    /// The green thread `ahead` places behind the next, so that its memory can be fetched.
+    #[inline]
+    pub(crate) fn peek(&self, ahead: usize) -> Option<NonNull<Record>> {
+        if ahead >= self.tail.wrapping_sub(self.head) {
+            return None;
+        }
+        let entry = self.ring[self.index(self.head.wrapping_add(ahead))];
+        if entry & MARKERS != 0 {
+            return None;
+        }
+        NonNull::new(std::ptr::with_exposed_provenance_mut(entry))
     }
 }
 
@@ -86,6 +140,10 @@ mod tests {
         NonNull::new(std::ptr::without_provenance_mut(n * 32)).unwrap()
     }
 
+    fn all(queue: &mut RunQueue) -> Vec<Next> {
+        std::iter::from_fn(|| queue.pop()).collect()
+    }
+
     #[test]
     fn markers_and_threads_keep_their_order() {
         let mut queue = RunQueue::new();
@@ -94,10 +152,14 @@ mod tests {
         queue.push(thread(1));
         queue.push_marker();
         queue.push(thread(2));
-        let order: Vec<Next> = std::iter::from_fn(|| queue.pop()).collect();
-        let expected =
-            [Next::Fresh, Next::Fresh, Next::Thread(thread(1)), Next::Fresh, Next::Thread(thread(2))];
-        assert_eq!(order, expected);
+        let expected = [
+            Next::Fresh,
+            Next::Fresh,
+            Next::Thread(thread(1)),
+            Next::Fresh,
+            Next::Thread(thread(2)),
+        ];
+        assert_eq!(all(&mut queue), expected);
         assert!(queue.is_empty());
     }
 
@@ -107,7 +169,34 @@ mod tests {
         for _ in 0..1_000_000 {
             queue.push_marker();
         }
-        assert_eq!(queue.entries.len(), 1);
-        assert_eq!(std::iter::from_fn(|| queue.pop()).count(), 1_000_000);
+        assert_eq!(queue.ring.len(), FIRST_CAPACITY);
+        assert_eq!(all(&mut queue).len(), 1_000_000);
+    }
+
+    #[test]
+    fn a_marker_after_the_ring_has_emptied_is_a_new_one() {
+        let mut queue = RunQueue::new();
+        queue.push_marker();
+        assert_eq!(queue.pop(), Some(Next::Fresh));
+        queue.push_marker();
+        assert_eq!(all(&mut queue), [Next::Fresh]);
+    }
+
+    #[test]
+    fn it_grows_while_it_wraps_around_and_keeps_the_order() {
+        let mut queue = RunQueue::new();
+        let mut next_out = 1;
+        for n in 1..=10_000 {
+            queue.push(thread(n));
+            if n % 3 == 0 {
+                assert_eq!(queue.pop(), Some(Next::Thread(thread(next_out))));
+                next_out += 1;
+            }
+        }
+        for entry in all(&mut queue) {
+            assert_eq!(entry, Next::Thread(thread(next_out)));
+            next_out += 1;
+        }
+        assert_eq!(next_out, 10_001);
     }
 }

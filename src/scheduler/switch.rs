@@ -33,7 +33,6 @@ use greenrt_arch::stack::Slot;
 
 use crate::cancel::Limits;
 use crate::record::{Record, packet};
-use crate::timer::Timer;
 
 /// Where corosensei may put the stack: below the frame, in a slot that somebody else owns.
 struct Bounds {
@@ -60,8 +59,6 @@ unsafe impl Stack for Bounds {
 pub(crate) struct Frame {
     coroutine: UnsafeCell<Coroutine<(), (), (), Bounds>>,
     yielder: Cell<*const Yielder<(), ()>>,
-    /// The deadline of its wait, while it has one.
-    pub(crate) timer: Timer,
     pub(crate) limits: Limits,
     slot: Slot,
 }
@@ -92,8 +89,7 @@ impl Frame {
         let value = Frame {
             coroutine: UnsafeCell::new(coroutine),
             yielder: Cell::new(std::ptr::null()),
-            timer: Timer::new(record),
-            limits: Limits::new(),
+            limits: Limits::default(),
             slot,
         };
         // SAFETY: the top of a slot that is ours; aligned above.

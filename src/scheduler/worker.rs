@@ -20,7 +20,7 @@ use super::switch::Frame;
 use super::Installed;
 use crate::clock::Clock;
 use crate::park::reason::Reason;
-use crate::park::word::CLAIM_DEADLINE;
+use crate::park::word::{CLAIM_AGAIN, CLAIM_DEADLINE};
 use crate::reactor::{Events, Reactor};
 use crate::record::arena::Cache;
 use crate::record::{Record, RecordRef};
@@ -33,7 +33,7 @@ const CREDITS: u32 = 128;
 /// The most green threads that run between two looks at timers, inbox and descriptors.
 const ROUND_MAX: u32 = 256;
 /// How long a round should take, in nanoseconds.
-const ROUND_NS: u64 = 500_000;
+const ROUND_NS: u64 = 200_000;
 /// The naps of a worker that searches for something to steal, in microseconds.
 const NAPS_US: [u64; 7] = [20, 40, 80, 160, 320, 320, 320];
 /// How often a worker whose spawned threads wait for a stack tries again.
@@ -129,6 +129,24 @@ impl Shared {
     }
 }
 
+/// Fetches the record of a thread that runs soon.
+#[inline]
+fn prefetch_record(record: NonNull<Record>) {
+    let at = record.addr().get();
+    context::prefetch(at);
+    context::prefetch(at + 64);
+}
+
+/// Fetches what the switch to a parked thread touches: its frame, and where its stack ends.
+#[inline]
+fn prefetch_stack(record: &Record) {
+    let frame = record.frame.get();
+    if !frame.is_null() {
+        context::prefetch(frame.addr());
+        context::prefetch(record.stack_pointer());
+    }
+}
+
 /// Adds to a counter that only one thread writes.
 #[inline]
 fn count(counter: &AtomicUsize, by: isize) {
@@ -149,9 +167,14 @@ pub(crate) struct Local {
     /// The thread whose end stops the loop.
     main: Cell<Option<NonNull<Record>>>,
     ready: Owned<RunQueue>,
+    /// What timers, descriptors and other threads have made runnable: first in the next round.
+    woken: Owned<RunQueue>,
     timers: Owned<Timers>,
     stacks: Owned<StackPool>,
     events: Owned<Events>,
+    /// Threads that wait without listening to cancellation, because they may be unwinding.
+    deaf: Owned<Vec<NonNull<Record>>>,
+    has_deaf: Cell<bool>,
     /// Spawned threads for which there was no stack.
     starved: Owned<VecDeque<NonNull<Record>>>,
     /// Where the fresh queue of each worker ended at the last look.
@@ -173,9 +196,12 @@ impl Local {
             stop: Cell::new(false),
             main: Cell::new(None),
             ready: Owned::new(RunQueue::new()),
+            woken: Owned::new(RunQueue::new()),
             timers: Owned::new(Timers::new()),
             stacks: Owned::new(StackPool::new()),
             events: Owned::new(Events::with_capacity(256)),
+            deaf: Owned::new(Vec::new()),
+            has_deaf: Cell::new(false),
             starved: Owned::new(VecDeque::new()),
             seen: Owned::new(vec![0; n_workers]),
             records: Cache::new(),
@@ -229,15 +255,16 @@ impl Local {
 
     // What green threads ask for.
 
-    /// Adds a green thread of this worker to its run queue.
+    /// Makes a green thread of this worker runnable.
     #[inline]
     pub(super) fn push(&self, record: NonNull<Record>) {
-        self.ready.with(|ready| ready.push(record));
+        let queue = if self.current.get().is_some() { &self.ready } else { &self.woken };
+        queue.with(|queue| queue.push(record));
     }
 
     #[inline(always)]
     pub(super) fn yield_now(&self, record: NonNull<Record>) {
-        self.push(record);
+        self.ready.with(|ready| ready.push(record));
         // SAFETY: the record of a thread that runs is kept by the scheduler.
         self.suspend(unsafe { record.as_ref() }, Reason::RUNNABLE);
     }
@@ -247,12 +274,10 @@ impl Local {
         let Some(deadline) = deadline else {
             return self.suspend(record, reason);
         };
-        // SAFETY: a thread that runs has a frame, which stays while it runs.
-        let timer = unsafe { &(*record.frame.get()).timer };
-        // SAFETY: removed below, before the thread goes on; nothing between unwinds.
-        self.timers.with(|timers| unsafe { timers.insert(timer, deadline) });
+        let at = NonNull::from(record);
+        let timer = self.timers.with(|timers| timers.insert(at, deadline));
         self.suspend(record, reason);
-        self.timers.with(|timers| timers.remove(timer));
+        self.timers.with(|timers| timers.remove(timer, at));
     }
 
     /// The one switch away from a green thread that has not ended.
@@ -274,7 +299,7 @@ impl Local {
     pub(crate) fn spawn(&self, record: RecordRef) {
         count(&self.shared.n_spawned, 1);
         if self.runtime.workers().len() == 1 || record.is_placed() {
-            return self.push(record.into_raw());
+            return self.ready.with(|ready| ready.push(record.into_raw()));
         }
         if let Some(sibling) = self.less_loaded() {
             // SAFETY: new, so in no queue; the scheduler's reference goes with it.
@@ -343,10 +368,11 @@ impl Local {
     pub(crate) fn run(&self) {
         let _installed = Installed::new(self);
         self.stop.set(false);
+        // How many to run in a row of either queue.
         let mut round = 64;
         let mut before = self.clock().now();
         loop {
-            let ran = self.run_round(round);
+            let ran = self.run_some(&self.woken, round).max(self.run_some(&self.ready, round));
             if self.stop.get() || self.runtime.is_over() {
                 return;
             }
@@ -362,7 +388,7 @@ impl Local {
             before = now;
             self.fire_timers(now);
             self.take_inbox();
-            if !self.ready.with(|ready| ready.is_empty()) {
+            if self.has_runnable() {
                 if self.shared.reactor.has_sources() {
                     self.poll(Some(Duration::ZERO));
                 }
@@ -373,20 +399,35 @@ impl Local {
         }
     }
 
-    /// Runs up to `n` green threads; how many there were.
+    #[inline]
+    fn has_runnable(&self) -> bool {
+        !self.ready.with(|ready| ready.is_empty()) || !self.woken.with(|woken| woken.is_empty())
+    }
+
+    /// Runs up to `n` green threads of a queue; how many there were.
     #[inline(always)]
-    fn run_round(&self, n: u32) -> u32 {
+    fn run_some(&self, queue: &Owned<RunQueue>, n: u32) -> u32 {
         for ran in 0..n {
-            let Some(next) = self.ready.with(RunQueue::pop) else {
-                return ran;
-            };
+            let (next, soon, later) =
+                queue.with(|queue| (queue.pop(), queue.peek(0), queue.peek(2)));
             let record = match next {
-                Next::Thread(record) => record,
-                Next::Fresh => match self.shared.fresh.take() {
+                Some(Next::Thread(record)) => record,
+                Some(Next::Fresh) => match self.shared.fresh.take() {
                     Some(record) => record,
                     None => continue,
                 },
+                None => {
+                    queue.with(RunQueue::shrink);
+                    return ran;
+                }
             };
+            if let Some(later) = later {
+                prefetch_record(later);
+            }
+            if let Some(soon) = soon {
+                // SAFETY: what is in our queues is kept by the scheduler's reference.
+                prefetch_stack(unsafe { soon.as_ref() });
+            }
             self.resume(record);
             if self.stop.get() {
                 return ran;
@@ -418,6 +459,35 @@ impl Local {
         if ended {
             self.end(at, frame);
         }
+        if self.has_deaf.get() {
+            self.listen_again();
+        }
+    }
+
+    /// Notes that a thread waits without listening, or does not any more.
+    pub(crate) fn set_deaf(&self, record: NonNull<Record>, deaf: bool) {
+        self.deaf.with(|all| {
+            all.retain(|&other| other != record);
+            if deaf {
+                all.push(record);
+            }
+            self.has_deaf.set(!all.is_empty());
+        });
+    }
+
+    /// If nobody on this worker unwinds any more, those who might have been wait anew, listening.
+    #[cold]
+    fn listen_again(&self) {
+        if std::thread::panicking() {
+            return;
+        }
+        for record in self.deaf.with(std::mem::take) {
+            // SAFETY: in the list, so it waits.
+            if unsafe { record.as_ref() }.word.claim(CLAIM_AGAIN) {
+                self.push(record);
+            }
+        }
+        self.has_deaf.set(false);
     }
 
     /// Gives a spawned thread its stack. From here on it is pinned.
@@ -467,7 +537,7 @@ impl Local {
     fn feed_starved(&self) {
         self.starved.with(|starved| {
             if let Some(record) = starved.pop_front() {
-                self.push(record);
+                self.ready.with(|ready| ready.push(record));
             }
         });
     }
@@ -494,8 +564,10 @@ impl Local {
             // SAFETY: handed in with the scheduler's reference.
             let record = unsafe { at.as_ref() };
             let started = !record.frame.get().is_null();
-            if started || record.is_placed() || self.runtime.workers().len() == 1 {
+            if started {
                 self.push(at);
+            } else if record.is_placed() || self.runtime.workers().len() == 1 {
+                self.ready.with(|ready| ready.push(at));
             } else {
                 self.push_fresh(at);
             }
@@ -560,7 +632,7 @@ impl Local {
                 self.shared.sleeper.awake();
                 self.fire_timers(self.clock().now());
                 self.take_inbox();
-                if self.steal() || !self.ready.with(|ready| ready.is_empty()) {
+                if self.steal() || self.has_runnable() {
                     if search.found() {
                         self.runtime.wake_searcher(&self.shared);
                     }
@@ -617,7 +689,7 @@ impl Local {
             while n < (aged + 1) / 2 {
                 let Some(record) = victim.fresh.take() else { break };
                 // To the run queue, and not to the fresh queue, where it would age once more.
-                self.push(record);
+                self.ready.with(|ready| ready.push(record));
                 n += 1;
             }
             if n > 0 {
@@ -631,7 +703,7 @@ impl Local {
     fn sleep_on_manual_clock(&self) {
         // What is ready now comes before any time that has not passed yet.
         self.poll(Some(Duration::ZERO));
-        if !self.ready.with(|ready| ready.is_empty()) || self.shared.has_mail() {
+        if self.has_runnable() || self.shared.has_mail() {
             return;
         }
         let nearest = self.timers.with(|timers| timers.nearest());

@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Builder, JoinHandle, Thread};
-use crate::cancel::Interrupt;
+use crate::cancel::{self, Interrupt};
 use crate::clock;
 use crate::park::reason::Reason;
 use crate::park::word::Ends;
@@ -134,10 +134,13 @@ pub fn yield_now() {
 /// A cancelled green thread unwinds from here. Off a green thread this is [`std::thread::sleep`].
 #[inline]
 pub fn sleep(duration: Duration) {
-    if on_green_thread() {
-        sleep_to(park::deadline_after(duration));
-    } else {
-        std::thread::sleep(duration);
+    match Section::enter_green() {
+        Some(section) if duration.is_zero() => {
+            cancel::check(&section);
+            section.yield_now();
+        }
+        Some(_) => sleep_to(park::deadline_after(duration)),
+        None => std::thread::sleep(duration),
     }
 }
 
@@ -155,9 +158,12 @@ pub fn sleep_until(deadline: Instant) {
 }
 
 fn sleep_to(deadline: Option<u64>) {
-    match park::until(Reason::SLEEP, deadline) {
-        Ended::Interrupted(interrupt) => interrupt.unwind(),
-        Ended::Deadline | Ended::Woken(_) | Ended::Token => {}
+    loop {
+        match park::until(Reason::SLEEP, deadline) {
+            Ended::Interrupted(interrupt) => interrupt.unwind(),
+            Ended::Again => {}
+            Ended::Deadline | Ended::Woken(_) | Ended::Token => return,
+        }
     }
 }
 

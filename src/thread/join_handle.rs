@@ -54,7 +54,7 @@ impl<T> JoinHandle<T> {
     pub fn join(self) -> Result<T> {
         match packet::wait_end(self.record(), true, None) {
             Ended::Interrupted(interrupt) => interrupt.unwind(),
-            Ended::Woken(_) | Ended::Token | Ended::Deadline => self.take(),
+            _ => self.take(),
         }
     }
 

@@ -2,4 +2,7 @@
 
 mod support;
 
+mod fairness;
+mod order;
+mod placement;
 mod smoke;

@@ -1,32 +1,51 @@
-//! What the tests share: a time limit for each, and every kind of runtime.
+//! What the tests share: a time limit for each, every kind of runtime, seeds, child processes.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "plain OS threads and child processes are part of what is tested"
+)]
+
+use std::env;
+use std::fmt::Write as _;
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt;
 use std::panic::{self, AssertUnwindSafe};
+use std::process::{Command, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use greenrt::Runtime;
+use greenrt::lowlevel::Io;
+use greenrt::{Clock, JoinHandle, ManualClock, Runtime};
 
 /// A test that takes longer than this hangs.
 const LIMIT: Duration = Duration::from_secs(30);
 
+/// Set for child processes to the name of the test that they are.
+const CHILD: &str = "GREENRT_TEST_CHILD";
+
+/// Panics with this text print nothing.
+pub(crate) const EXPECTED: &str = "expected panic";
+
+pub(crate) const HOUR: Duration = Duration::from_secs(3600);
+
 /// Runs a test; if it does not end in time, says what its green threads do and aborts.
 #[track_caller]
-pub fn limited<T>(test: impl FnOnce() -> T) -> T {
+pub(crate) fn limited<T>(test: impl FnOnce() -> T) -> T {
     limited_to(LIMIT, test)
 }
 
 /// As [`limited`], with a limit of its own.
 #[track_caller]
-pub fn limited_to<T>(limit: Duration, test: impl FnOnce() -> T) -> T {
+pub(crate) fn limited_to<T>(limit: Duration, test: impl FnOnce() -> T) -> T {
+    expected_panics_are_quiet();
     let (done, watch) = channel::<()>();
     let name = thread::current().name().unwrap_or("a test").to_string();
     let watchdog = thread::spawn(move || {
         if watch.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
-            eprintln!(
-                "{name} did not end within {limit:?}\n{}",
-                greenrt::debug::dump()
-            );
+            eprintln!("{name} did not end within {limit:?}\n{}", greenrt::debug::dump());
             std::process::abort();
         }
     });
@@ -36,32 +55,151 @@ pub fn limited_to<T>(limit: Duration, test: impl FnOnce() -> T) -> T {
     result.unwrap_or_else(|payload| panic::resume_unwind(payload))
 }
 
-/// Runs a test as the first green thread of `greenrt::run`, and of runtimes with 1, 2 and 4
-/// workers.
+/// Keeps the output for panics that mean something.
+fn expected_panics_are_quiet() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let previous = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if !info.payload_as_str().is_some_and(|text| text.contains(EXPECTED)) {
+                previous(info);
+            }
+        }));
+    });
+}
+
+/// Runs a test as the first green thread of `greenrt::run`, of runtimes with 1, 2 and 4 workers,
+/// and of the global runtime.
 #[track_caller]
-pub fn on_each_runtime(test: impl Fn() + Clone + Send + 'static) {
+pub(crate) fn on_each_runtime(test: impl Fn() + Clone + Send + 'static) {
     limited(|| {
-        let first = test.clone();
-        greenrt::run(first);
-        for n_workers in [1, 2, 4] {
-            let runtime = Runtime::builder().workers(n_workers).build().unwrap();
-            runtime.run(test.clone());
+        on_one_worker_each(&test);
+        for n_workers in [2, 4] {
+            runtime(n_workers).run(test.clone());
         }
+        let main = greenrt::Builder::new().stack_size(8 << 20).spawn(test.clone()).unwrap();
+        main.join().unwrap_or_else(|payload| panic::resume_unwind(payload));
     });
 }
 
 /// As [`on_each_runtime`], and on a plain OS thread too.
 #[track_caller]
-pub fn on_each_runtime_and_off(test: impl Fn() + Clone + Send + 'static) {
+pub(crate) fn on_each_runtime_and_off(test: impl Fn() + Clone + Send + 'static) {
     limited(test.clone());
     on_each_runtime(test);
 }
 
+/// Runs a test under `greenrt::run` and on a runtime with one worker, where order is certain.
+#[track_caller]
+pub(crate) fn on_one_worker(test: impl Fn() + Clone + Send + 'static) {
+    limited(|| on_one_worker_each(&test));
+}
+
+fn on_one_worker_each(test: &(impl Fn() + Clone + Send + 'static)) {
+    greenrt::run(test.clone());
+    runtime(1).run(test.clone());
+}
+
+/// Runs a test on runtimes with 1, 2 and 4 workers whose time is that of a manual clock.
+#[track_caller]
+pub(crate) fn on_manual_clocks(test: impl Fn(&ManualClock) + Clone + Send + 'static) {
+    limited(|| {
+        for n_workers in [1, 2, 4] {
+            on_manual_clock(n_workers, test.clone());
+        }
+    });
+}
+
+/// Runs a test on a runtime whose time is that of a manual clock.
+pub(crate) fn on_manual_clock<T: Send + 'static>(
+    n_workers: usize,
+    test: impl FnOnce(&ManualClock) -> T + Send + 'static,
+) -> T {
+    let clock = ManualClock::new();
+    let builder = Runtime::builder().workers(n_workers);
+    let runtime = builder.clock(Clock::Manual(clock.clone())).build().unwrap();
+    runtime.run(move || test(&clock))
+}
+
+pub(crate) fn runtime(n_workers: usize) -> Runtime {
+    Runtime::builder().workers(n_workers).build().unwrap()
+}
+
+/// Spawns on a worker of the caller's runtime.
+#[track_caller]
+pub(crate) fn spawn_at<T: Send + 'static>(
+    worker: usize,
+    f: impl FnOnce() -> T + Send + 'static,
+) -> JoinHandle<T> {
+    greenrt::Builder::new().worker(worker).spawn(f).unwrap()
+}
+
+/// Runs `f` on a plain OS thread and waits for it, without blocking a worker.
+pub(crate) fn on_os_thread<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T {
+    let waiting = greenrt::current();
+    let thread = thread::spawn(move || {
+        let result = panic::catch_unwind(AssertUnwindSafe(f));
+        waiting.unpark();
+        result
+    });
+    while !thread.is_finished() {
+        greenrt::park_timeout(Duration::from_millis(1));
+    }
+    thread.join().unwrap().unwrap_or_else(|payload| panic::resume_unwind(payload))
+}
+
+/// A plain OS thread with a name.
+pub(crate) fn named_os_thread<T: Send + 'static>(
+    name: &str,
+    f: impl FnOnce() -> T + Send + 'static,
+) -> thread::JoinHandle<T> {
+    thread::Builder::new().name(name.into()).spawn(f).unwrap()
+}
+
+/// Stops the OS thread, and with it the worker that it may be.
+pub(crate) fn os_sleep(time: Duration) {
+    thread::sleep(time);
+}
+
+/// Waits until something is true that other threads make true, letting them run.
+#[track_caller]
+pub(crate) fn wait_until(mut done: impl FnMut() -> bool) {
+    while !done() {
+        greenrt::yield_now();
+    }
+}
+
+/// Computes until something is true, without ever letting a sibling run.
+pub(crate) fn spin_until(mut done: impl FnMut() -> bool) {
+    while !done() {
+        std::hint::spin_loop();
+    }
+}
+
+/// Runs a test with `n` seeds, and says which one failed. `GREENRT_TEST_SEED` runs that one only;
+/// `GREENRT_TEST_SEEDS` is a factor for `n`.
+#[track_caller]
+pub(crate) fn with_seeds(n: u64, mut test: impl FnMut(&mut Random)) {
+    let number = |name| env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let seeds = match number("GREENRT_TEST_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..n * number("GREENRT_TEST_SEEDS").unwrap_or(1),
+    };
+    for seed in seeds {
+        let mut random = Random(seed.wrapping_mul(0x2545_f491_4f6c_dd1d));
+        if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(|| test(&mut random))) {
+            eprintln!("failed with GREENRT_TEST_SEED={seed}");
+            panic::resume_unwind(payload);
+        }
+    }
+}
+
 /// Numbers that look random and come again with the same seed (SplitMix64).
-pub struct Random(pub u64);
+#[derive(Clone, Debug)]
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -69,7 +207,205 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    pub fn below(&mut self, n: u64) -> u64 {
+    pub(crate) fn below(&mut self, n: u64) -> u64 {
         self.next() % n
+    }
+
+    /// Another source of numbers, for another thread.
+    pub(crate) fn fork(&mut self) -> Random {
+        Random(self.next())
+    }
+
+    /// Computes for a random time below `n` steps of about a nanosecond.
+    pub(crate) fn dawdle(&mut self, n: u64) {
+        for _ in 0..self.below(n) {
+            std::hint::spin_loop();
+        }
+    }
+}
+
+/// Notes from many threads, in the order in which they were made.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Log(Arc<Mutex<Vec<String>>>);
+
+impl Log {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    fn notes(&self) -> MutexGuard<'_, Vec<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn note(&self, text: impl Into<String>) {
+        let text = text.into();
+        self.notes().push(text);
+    }
+
+    /// All notes, with spaces between.
+    pub(crate) fn text(&self) -> String {
+        self.notes().join(" ")
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.notes().len()
+    }
+
+    /// A value that makes a note when it is dropped.
+    pub(crate) fn on_drop(&self, text: impl Into<String>) -> NotedDrop {
+        NotedDrop { log: self.clone(), text: text.into() }
+    }
+}
+
+/// See [`Log::on_drop`].
+#[derive(Debug)]
+pub(crate) struct NotedDrop {
+    log: Log,
+    text: String,
+}
+
+impl Drop for NotedDrop {
+    fn drop(&mut self) {
+        self.log.note(&*self.text);
+    }
+}
+
+/// Runs something when dropped.
+pub(crate) struct OnDrop<F: FnMut()>(pub(crate) F);
+
+impl<F: FnMut()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+/// One end of a stream whose operations park.
+pub(crate) struct Stream(Io<UnixStream>);
+
+impl Stream {
+    pub(crate) fn pair() -> (Stream, Stream) {
+        let (a, b) = UnixStream::pair().unwrap();
+        a.set_nonblocking(true).unwrap();
+        b.set_nonblocking(true).unwrap();
+        (Stream(Io::new(a)), Stream(Io::new(b)))
+    }
+
+    pub(crate) fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.read_timeout(buffer, None)
+    }
+
+    pub(crate) fn read_timeout(
+        &self,
+        buffer: &mut [u8],
+        timeout: Option<Duration>,
+    ) -> io::Result<usize> {
+        self.0.read_with(timeout, |mut socket| socket.read(buffer))
+    }
+
+    pub(crate) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write_with(None, |mut socket| socket.write(bytes))
+    }
+
+    pub(crate) fn read_byte(&self) -> u8 {
+        let mut byte = [0];
+        assert_eq!(self.read(&mut byte).unwrap(), 1, "end of stream");
+        byte[0]
+    }
+
+    pub(crate) fn write_byte(&self, byte: u8) {
+        assert_eq!(self.write(&[byte]).unwrap(), 1);
+    }
+}
+
+/// The text of a panic.
+pub(crate) fn panic_text(payload: &(dyn std::any::Any + Send)) -> &str {
+    payload
+        .downcast_ref::<&'static str>()
+        .copied()
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("a payload without a text")
+}
+
+/// The text with which `f` panics.
+#[track_caller]
+pub(crate) fn panic_of<T>(f: impl FnOnce() -> T) -> String {
+    match panic::catch_unwind(AssertUnwindSafe(f)) {
+        Ok(_) => panic!("did not panic"),
+        Err(payload) => panic_text(&*payload).to_string(),
+    }
+}
+
+/// How a child process has ended.
+#[derive(Debug)]
+pub(crate) struct Died {
+    pub(crate) code: Option<i32>,
+    pub(crate) signal: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+/// A process of its own for the body of a test: the same test again, in the same program.
+#[derive(Clone, Debug)]
+pub(crate) struct Child {
+    name: String,
+    env: Vec<(String, String)>,
+    shell: String,
+}
+
+impl Child {
+    /// `name` is the path of the calling test from the root of its crate.
+    pub(crate) fn new(name: &str) -> Child {
+        Child { name: name.into(), env: Vec::new(), shell: String::new() }
+    }
+
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Child {
+        self.env.push((name.into(), value.into()));
+        self
+    }
+
+    /// Commands for the shell that starts it, such as `ulimit`.
+    pub(crate) fn shell(mut self, commands: &str) -> Child {
+        let _ = write!(self.shell, "{commands};");
+        self
+    }
+
+    /// In the child: runs the body and ends the process. In the parent: runs the child.
+    ///
+    /// A test has one body, which may run in several children that differ in their environment.
+    pub(crate) fn run(self, body: impl FnOnce()) -> Died {
+        if env::var(CHILD).is_ok_and(|name| name == self.name) {
+            limited(body);
+            let _ = io::stdout().flush();
+            std::process::exit(0);
+        }
+        let program = env::current_exe().unwrap();
+        let mut command = Command::new("sh");
+        command
+            .arg("-c")
+            .arg(format!("{} exec \"$@\"", self.shell))
+            .arg("sh")
+            .arg(program)
+            .args([&*self.name, "--exact", "--nocapture", "--test-threads=1"])
+            .env(CHILD, &self.name)
+            .env_remove("RUST_BACKTRACE")
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null());
+        let output = command.output().unwrap();
+        let died = Died {
+            code: output.status.code(),
+            signal: output.status.signal(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        };
+        assert!(!died.stdout.contains("running 0 tests"), "no test is called {}", self.name);
+        died
+    }
+}
+
+impl Died {
+    #[track_caller]
+    pub(crate) fn expect_success(&self) -> &Died {
+        assert_eq!(self.code, Some(0), "{self:#?}");
+        self
     }
 }

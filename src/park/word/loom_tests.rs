@@ -1,16 +1,17 @@
 //! Every order in which a wait can be ended.
 //!
-//! The main thread of each model is a worker with one green thread, whose run queue is a count. The
-//! count is `Relaxed`, so that what a waker wrote becomes visible through the word or not at all.
+//! The main thread of each model is a worker with one green thread. Its run queue is a count of how
+//! often the thread was pushed, with the orderings of an inbox.
 
 mod join;
 mod readiness;
 
-use loom::sync::Arc;
+use loom::sync::{Arc, Notify};
 use loom::thread;
 
 use super::*;
 use crate::primitive::atomic::AtomicUsize;
+use crate::primitive::atomic::Ordering::Release;
 
 const LOCK: Ends = Ends { by_token: false, by_cancel: false };
 const PARK: Ends = Ends { by_token: true, by_cancel: false };
@@ -22,6 +23,7 @@ struct Green {
     word: WaitWord,
     /// How often it was put into the run queue.
     n_pushed: AtomicUsize,
+    pushed: Notify,
     /// How often it switched away and was resumed.
     n_resumed: AtomicUsize,
 }
@@ -31,12 +33,14 @@ impl Green {
         Green {
             word: WaitWord::new(),
             n_pushed: AtomicUsize::new(0),
+            pushed: Notify::new(),
             n_resumed: AtomicUsize::new(0),
         }
     }
 
     fn make_runnable(&self) {
-        self.n_pushed.fetch_add(1, Relaxed);
+        self.n_pushed.fetch_add(1, Release);
+        self.pushed.notify();
     }
 
     /// Whoever's claim has succeeded makes it runnable. Returns whether it did.
@@ -50,8 +54,8 @@ impl Green {
     /// Switches away, and comes back when the run queue has it.
     fn switch(&self) -> Claim {
         let n_resumed = self.n_resumed.load(Relaxed);
-        while self.n_pushed.load(Relaxed) == n_resumed {
-            thread::yield_now();
+        while self.n_pushed.load(Acquire) == n_resumed {
+            self.pushed.wait();
         }
         self.n_resumed.store(n_resumed + 1, Relaxed);
         self.word.outcome().expect("resumed with its episode open")
@@ -81,6 +85,13 @@ where
 {
     let shared = Arc::clone(shared);
     thread::spawn(move || f(&shared))
+}
+
+/// Explores all orders with up to `n` preemptions, unless `LOOM_MAX_PREEMPTIONS` says otherwise.
+fn bounded(n: usize, model: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = builder.preemption_bound.or(Some(n));
+    builder.check(model);
 }
 
 #[test]
@@ -205,6 +216,27 @@ fn two_queues_and_a_deadline_are_one_claim() {
     });
 }
 
+/// An OS thread looks at the outcome with no queue in between.
+#[test]
+fn what_the_claimer_wrote_is_visible_with_the_outcome() {
+    loom::model(|| {
+        let shared = Arc::new((WaitWord::new(), AtomicUsize::new(0)));
+        let (word, data) = &*shared;
+        assert_eq!(word.open(LOCK), Ok(()));
+        let waker = beside(&shared, |(word, data)| {
+            data.store(1, Relaxed);
+            assert!(word.claim(CLAIM_WOKEN));
+            // Later changes of the word do not hide it.
+            word.unpark();
+        });
+        while word.outcome().is_none() {
+            thread::yield_now();
+        }
+        assert_eq!(data.load(Relaxed), 1);
+        waker.join().unwrap();
+    });
+}
+
 #[test]
 fn a_wait_is_closed_or_claimed() {
     loom::model(|| {
@@ -318,6 +350,8 @@ fn an_os_thread_does_not_sleep_through_its_claim() {
 
     loom::model(|| {
         let shared = Arc::new((WaitWord::new(), Mutex::new(()), Condvar::new()));
+        let (word, lock, woken) = &*shared;
+        assert_eq!(word.open(LOCK), Ok(()));
         let wakers = [CLAIM_WOKEN, CLAIM_WOKEN + 1].map(|claim| {
             beside(&shared, move |(word, lock, woken)| {
                 let claimed = word.claim(claim);
@@ -328,19 +362,12 @@ fn an_os_thread_does_not_sleep_through_its_claim() {
                 claimed
             })
         });
-        let (word, lock, woken) = &*shared;
-        if word.open(LOCK) == Ok(()) {
-            // A waker that came too early leaves this to the deadline.
-            let mut guard = lock.lock().unwrap();
-            if word.outcome().is_none() {
-                word.claim(CLAIM_DEADLINE);
-            }
-            while word.outcome().is_none() {
-                guard = woken.wait(guard).unwrap();
-            }
+        let mut guard = lock.lock().unwrap();
+        while word.outcome().is_none() {
+            guard = woken.wait(guard).unwrap();
         }
-        let outcome = word.outcome().unwrap();
+        drop(guard);
         let n_claims = wakers.map(|waker| usize::from(waker.join().unwrap()));
-        assert_eq!(n_claims.iter().sum::<usize>(), usize::from(outcome != CLAIM_DEADLINE));
+        assert_eq!(n_claims.iter().sum::<usize>(), 1);
     });
 }

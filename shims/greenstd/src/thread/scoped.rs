@@ -11,7 +11,7 @@ use super::{Builder, Result, Thread};
 ///
 /// As [`std::thread::Scope`].
 #[repr(transparent)]
-pub struct Scope<'scope, 'env: 'scope>(greenrt::Scope<'scope, 'env>);
+pub struct Scope<'scope, 'env>(greenrt::Scope<'scope, 'env>);
 
 /// The handle of a thread in a scope.
 ///

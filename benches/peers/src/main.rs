@@ -1,0 +1,103 @@
+//! The same work on greenrt, tokio, may, smol, OS threads and a bare epoll loop, in turn.
+//!
+//! ```text
+//! cargo run --release --manifest-path benches/peers/Cargo.toml -- [rows] [options]
+//!
+//! rows             parts of names: `yield`, `echo/1000`, `http`; all rows if there is none
+//! --list           prints the rows and who takes part
+//! --pairs N        measurements of each runtime in a row, interleaved; 10 if not said, 3 in slow rows
+//! --runtimes a,b   only these: greenrt, shared, private, tokio, may, smol, threads, epoll
+//! --quick          three measurements, and shorter ones
+//! --strace         also counts the system calls of an echo (needs strace)
+//! ```
+//!
+//! # How it measures
+//!
+//! Every runtime runs in a child process of its own, which is this program with other arguments.
+//! One is measured after the other, a short while each, and the order turns round each time. The
+//! *ratio* of a runtime to greenrt is taken within each round, so that what slows the machine down
+//! for a while slows both. Intervals are those of the median, at 95 % (from the order of the
+//! figures, without assuming a distribution); with fewer than six rounds, smallest and largest.
+//!
+//! Workloads without a network, and servers, are pinned to the first CPU; the clients, written once
+//! for all servers, to the second. CPU time is that of the server's process, read from its clock.
+//! The runtimes "shared" and "private" are greenrt with the thread-locals of that kind.
+
+mod child;
+mod load;
+mod options;
+mod report;
+mod rows;
+mod serve;
+mod stats;
+mod work;
+
+use std::process::ExitCode;
+
+use options::Options;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words[..] {
+        ["work", work, runtime] => work::child(work, runtime),
+        ["serve", protocol, runtime, n_workers] => serve::child(protocol, runtime, n_workers),
+        ["load", port] => load::child(port.parse().expect("a port")),
+        _ => match Options::parse(&words) {
+            Ok(options) => rows::run(&options),
+            Err(message) => {
+                eprintln!("{message}");
+                return ExitCode::FAILURE;
+            }
+        },
+    }
+    ExitCode::SUCCESS
+}
+
+/// Who takes part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Runtime {
+    Greenrt,
+    Shared,
+    Private,
+    Tokio,
+    May,
+    Smol,
+    Threads,
+    Epoll,
+}
+
+impl Runtime {
+    const ALL: [Runtime; 8] = [
+        Runtime::Greenrt,
+        Runtime::Shared,
+        Runtime::Private,
+        Runtime::Tokio,
+        Runtime::May,
+        Runtime::Smol,
+        Runtime::Threads,
+        Runtime::Epoll,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Runtime::Greenrt => "greenrt",
+            Runtime::Shared => "shared",
+            Runtime::Private => "private",
+            Runtime::Tokio => "tokio",
+            Runtime::May => "may",
+            Runtime::Smol => "smol",
+            Runtime::Threads => "threads",
+            Runtime::Epoll => "epoll",
+        }
+    }
+
+    fn from_name(name: &str) -> Option<Runtime> {
+        Runtime::ALL.into_iter().find(|runtime| runtime.name() == name)
+    }
+
+    /// The setting of greenrt for its thread-locals.
+    fn thread_locals(self) -> Option<&'static str> {
+        matches!(self, Runtime::Shared | Runtime::Private).then_some(self.name())
+    }
+}

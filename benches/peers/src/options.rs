@@ -1,0 +1,70 @@
+//! The command line.
+
+use crate::Runtime;
+
+pub(crate) struct Options {
+    rows: Vec<String>,
+    pub(crate) pairs: Option<usize>,
+    runtimes: Option<Vec<Runtime>>,
+    pub(crate) quick: bool,
+    pub(crate) strace: bool,
+    pub(crate) list: bool,
+}
+
+impl Options {
+    pub(crate) fn parse(arguments: &[&str]) -> Result<Options, String> {
+        let mut options = Options {
+            rows: Vec::new(),
+            pairs: None,
+            runtimes: None,
+            quick: false,
+            strace: false,
+            list: false,
+        };
+        let mut arguments = arguments.iter();
+        while let Some(&argument) = arguments.next() {
+            let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
+            match argument {
+                "--pairs" => {
+                    let n = value()?.parse().map_err(|error| format!("--pairs: {error}"))?;
+                    options.pairs = Some(std::cmp::max(n, 1));
+                }
+                "--runtimes" => {
+                    let names = value()?.split(',').map(|name| {
+                        Runtime::from_name(name).ok_or(format!("{name} is none of the runtimes"))
+                    });
+                    options.runtimes = Some(names.collect::<Result<_, _>>()?);
+                }
+                "--quick" => options.quick = true,
+                "--strace" => options.strace = true,
+                "--list" => options.list = true,
+                flag if flag.starts_with('-') => return Err(format!("{flag} is not known")),
+                row => options.rows.push(row.to_string()),
+            }
+        }
+        Ok(options)
+    }
+
+    pub(crate) fn wants(&self, row: &str) -> bool {
+        self.rows.is_empty() || self.rows.iter().any(|part| row.contains(part))
+    }
+
+    /// Those of `runtimes` that were asked for; the two settings of greenrt only if named.
+    pub(crate) fn runtimes(&self, runtimes: &[Runtime]) -> Vec<Runtime> {
+        match &self.runtimes {
+            None => runtimes.to_vec(),
+            Some(wanted) => wanted
+                .iter()
+                .copied()
+                .filter(|wanted| {
+                    runtimes.contains(wanted)
+                        || wanted.thread_locals().is_some() && runtimes.contains(&Runtime::Greenrt)
+                })
+                .collect(),
+        }
+    }
+
+    pub(crate) fn n_rounds(&self, usual: usize) -> usize {
+        self.pairs.unwrap_or(if self.quick { usual.min(3) } else { usual })
+    }
+}

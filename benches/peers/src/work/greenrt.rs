@@ -1,0 +1,128 @@
+//! The workloads on greenrt.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+use greenrt::{JoinHandle, park, sleep, spawn, spawn_local, yield_now};
+
+use super::{Work, count_spawn, durations, make_room_for_late, note_late};
+use crate::child::{Cost, Watch};
+
+pub(super) fn run(work: Work, n: u64) -> Cost {
+    greenrt::run(|| match work {
+        Work::Yield(n_threads) => yields(n_threads, n),
+        Work::PingPong => ping_pong(n),
+        Work::SpawnJoin => {
+            let watch = Watch::start();
+            (0..n).for_each(|_| spawn(|| ()).join().unwrap());
+            watch.stop(n)
+        }
+        Work::SpawnBurst => {
+            let watch = Watch::start();
+            join_all((0..n).map(|_| spawn(|| ())).collect());
+            watch.stop(n)
+        }
+        Work::Skynet => {
+            let watch = Watch::start();
+            assert_eq!(skynet(0, n), n * (n - 1) / 2);
+            watch.stop(n)
+        }
+        Work::Sleeps => {
+            make_room_for_late(3 * n);
+            let watch = Watch::start();
+            join_all((0..n).map(|number| spawn(move || sleeps(number))).collect());
+            watch.stop(n)
+        }
+        Work::Parked => parked(n),
+    })
+}
+
+fn join_all(threads: Vec<JoinHandle<()>>) {
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+}
+
+fn yields(n_threads: u64, n: u64) -> Cost {
+    let each = n / n_threads + 1;
+    let body = move || (0..each).for_each(|_| yield_now());
+    let watch = Watch::start();
+    join_all((0..n_threads).map(|_| spawn(body)).collect());
+    watch.stop(each * n_threads)
+}
+
+/// Until there are channels: a word each way, and the waist's own wake-up.
+fn ping_pong(n: u64) -> Cost {
+    let (there, back) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let receive = |word: &AtomicU64| {
+        loop {
+            match word.swap(0, Relaxed) {
+                0 => park(),
+                number => return number,
+            }
+        }
+    };
+    let main = greenrt::current();
+    let echo = spawn({
+        let (there, back) = (Arc::clone(&there), Arc::clone(&back));
+        move || {
+            for _ in 0..n {
+                let number = receive(&there);
+                back.store(number, Relaxed);
+                main.unpark();
+            }
+        }
+    });
+    let watch = Watch::start();
+    for number in 1..=n {
+        there.store(number, Relaxed);
+        echo.thread().unpark();
+        assert_eq!(receive(&back), number);
+    }
+    let cost = watch.stop(n);
+    echo.join().unwrap();
+    cost
+}
+
+fn skynet(first: u64, n_leaves: u64) -> u64 {
+    if n_leaves == 1 {
+        return first;
+    }
+    let each = n_leaves / 10;
+    let children: [JoinHandle<u64>; 10] =
+        std::array::from_fn(|i| spawn(move || skynet(first + i as u64 * each, each)));
+    children.into_iter().map(|child| child.join().unwrap()).sum()
+}
+
+fn sleeps(number: u64) {
+    for duration in durations(number) {
+        let begin = Instant::now();
+        sleep(duration);
+        note_late(begin, duration);
+    }
+}
+
+fn parked(n: u64) -> Cost {
+    let n_parked = Rc::new(Cell::new(0));
+    let watch = Watch::start();
+    let threads: Vec<JoinHandle<()>> = (0..n)
+        .map(|_| {
+            count_spawn();
+            let n_parked = Rc::clone(&n_parked);
+            spawn_local(move || {
+                n_parked.set(n_parked.get() + 1);
+                loop {
+                    park();
+                }
+            })
+        })
+        .collect();
+    while n_parked.get() < n {
+        yield_now();
+    }
+    let cost = watch.stop(n);
+    // Ends the process before the runtime tries to end them.
+    super::keep_parked(threads, cost)
+}

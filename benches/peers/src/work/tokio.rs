@@ -1,0 +1,134 @@
+//! The workloads on tokio, in its runtime for one thread, which is its fastest on one CPU.
+
+use std::cell::Cell;
+use std::pin::Pin;
+use std::time::Instant;
+
+use tokio::runtime::Builder;
+use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, yield_now};
+use tokio::time::sleep;
+use tokio::{spawn, task};
+
+use super::{Work, durations, make_room_for_late, note_late};
+use crate::child::{Cost, Watch};
+
+thread_local! {
+    static PARKED: Cell<u64> = const { Cell::new(0) };
+}
+
+pub(super) fn run(work: Work, n: u64) -> Cost {
+    let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+    // In a task of its own, as the others are: `block_on` itself is polled in another way.
+    let cost = runtime.block_on(async move { spawn(body(work, n)).await.unwrap() });
+    // Tasks that are parked would be dropped one by one.
+    std::mem::forget(runtime);
+    cost
+}
+
+async fn body(work: Work, n: u64) -> Cost {
+    match work {
+        Work::Yield(n_tasks) => {
+            let each = n / n_tasks + 1;
+            let watch = Watch::start();
+            let task = || {
+                spawn(async move {
+                    for _ in 0..each {
+                        yield_now().await;
+                    }
+                })
+            };
+            join_all((0..n_tasks).map(|_| task()).collect()).await;
+            watch.stop(each * n_tasks)
+        }
+        Work::PingPong => ping_pong(n).await,
+        Work::SpawnJoin => {
+            let watch = Watch::start();
+            for _ in 0..n {
+                spawn(async {}).await.unwrap();
+            }
+            watch.stop(n)
+        }
+        Work::SpawnBurst => {
+            let watch = Watch::start();
+            join_all((0..n).map(|_| spawn(async {})).collect()).await;
+            watch.stop(n)
+        }
+        Work::Skynet => {
+            let watch = Watch::start();
+            assert_eq!(skynet(0, n).await, n * (n - 1) / 2);
+            watch.stop(n)
+        }
+        Work::Sleeps => {
+            make_room_for_late(3 * n);
+            let watch = Watch::start();
+            join_all((0..n).map(|number| spawn(sleeps(number))).collect()).await;
+            watch.stop(n)
+        }
+        Work::Parked => {
+            let watch = Watch::start();
+            let tasks: Vec<JoinHandle<()>> = (0..n)
+                .map(|_| {
+                    spawn(async {
+                        PARKED.set(PARKED.get() + 1);
+                        std::future::pending().await
+                    })
+                })
+                .collect();
+            while PARKED.get() < n {
+                task::yield_now().await;
+            }
+            let cost = watch.stop(n);
+            super::keep_parked(tasks, cost)
+        }
+    }
+}
+
+async fn join_all(tasks: Vec<JoinHandle<()>>) {
+    for task in tasks {
+        task.await.unwrap();
+    }
+}
+
+async fn ping_pong(n: u64) -> Cost {
+    let (there, mut receive_there) = mpsc::channel::<u64>(1);
+    let (back, mut receive_back) = mpsc::channel::<u64>(1);
+    let echo = spawn(async move {
+        while let Some(number) = receive_there.recv().await {
+            back.send(number).await.unwrap();
+        }
+    });
+    let watch = Watch::start();
+    for number in 0..n {
+        there.send(number).await.unwrap();
+        assert_eq!(receive_back.recv().await, Some(number));
+    }
+    let cost = watch.stop(n);
+    drop(there);
+    echo.await.unwrap();
+    cost
+}
+
+fn skynet(first: u64, n_leaves: u64) -> Pin<Box<dyn Future<Output = u64> + Send>> {
+    Box::pin(async move {
+        if n_leaves == 1 {
+            return first;
+        }
+        let each = n_leaves / 10;
+        let children: [JoinHandle<u64>; 10] =
+            std::array::from_fn(|i| spawn(skynet(first + i as u64 * each, each)));
+        let mut sum = 0;
+        for child in children {
+            sum += child.await.unwrap();
+        }
+        sum
+    })
+}
+
+async fn sleeps(number: u64) {
+    for duration in durations(number) {
+        let begin = Instant::now();
+        sleep(duration).await;
+        note_late(begin, duration);
+    }
+}

@@ -1,0 +1,164 @@
+//! A worker with nothing due sleeps in the kernel and is not woken.
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use greenrt::lowlevel::cancel;
+use greenrt::{Runtime, park, park_timeout, scope, sleep, spawn, timeout, yield_now};
+
+use super::support::{HOUR, Stream, limited, named_os_thread, os_sleep, wait_until};
+
+/// How often the OS threads whose names begin with `name` have left the CPU, of their own will or
+/// not, and for how many nanoseconds they have had it.
+fn activity(name: &str) -> (u64, u64) {
+    let (mut n_threads, mut n_switches, mut cpu_ns) = (0, 0, 0);
+    for task in fs::read_dir("/proc/self/task").unwrap().flatten() {
+        let read = |file| fs::read_to_string(task.path().join(file)).unwrap_or_default();
+        if !read("comm").starts_with(name) {
+            continue;
+        }
+        n_threads += 1;
+        for line in read("status").lines().filter(|line| line.contains("ctxt_switches:")) {
+            n_switches += line.split_whitespace().last().unwrap().parse::<u64>().unwrap();
+        }
+        cpu_ns += read("schedstat").split(' ').next().unwrap().parse::<u64>().unwrap();
+    }
+    assert!(n_threads > 0, "no OS thread is called {name}");
+    (n_switches, cpu_ns)
+}
+
+/// Waits until the OS threads called `name` do nothing any more, and looks for a second whether it
+/// stays so.
+#[track_caller]
+fn assert_idle(name: &str) {
+    let mut before = activity(name);
+    for _ in 0..100 {
+        os_sleep(Duration::from_millis(50));
+        let now = activity(name);
+        if now == before {
+            os_sleep(Duration::from_millis(1200));
+            assert_eq!(activity(name), before, "{name} was woken while nothing was due");
+            return;
+        }
+        before = now;
+    }
+    panic!("{name} never goes idle");
+}
+
+/// Checks runtimes with 1, 2 and 4 workers while the threads that `spawn_all` makes wait.
+fn idle_beside(name: &'static str, spawn_all: impl Fn() + Clone + Send + 'static) {
+    limited(|| {
+        for n_workers in [1, 2, 4] {
+            let name = format!("{name}{n_workers}");
+            let runtime = Runtime::builder().workers(n_workers).name(&*name).build().unwrap();
+            runtime.run(spawn_all.clone());
+            assert_idle(&name);
+        }
+    });
+}
+
+#[test]
+fn a_worker_without_threads_is_idle() {
+    idle_beside("none", || ());
+}
+
+#[test]
+fn a_worker_with_parked_threads_and_far_timers_is_idle() {
+    idle_beside("parked", || {
+        for _ in 0..100 {
+            drop(spawn(|| sleep(HOUR)));
+            drop(spawn(|| timeout(HOUR, || sleep(Duration::MAX))));
+            drop(spawn(|| spawn(|| sleep(HOUR)).join()));
+            drop(spawn(|| {
+                scope(|s| {
+                    s.spawn(|| sleep(HOUR));
+                });
+            }));
+            drop(spawn(|| {
+                let (near, _far) = Stream::pair();
+                near.read_byte()
+            }));
+            yield_now();
+        }
+    });
+}
+
+#[test]
+fn timers_that_are_not_needed_any_more_wake_nobody() {
+    idle_beside("timers", || {
+        // A deadline of its own for each way to end a wait before it: 100 ms to 1 s from now.
+        let time = |n: u64| Duration::from_millis(100 + n * 9);
+        for n in 0..100 {
+            let parked = spawn(move || park_timeout(time(n)));
+            let cancelled = spawn(move || sleep(time(n)));
+            let reading = spawn(move || {
+                let (near, far) = Stream::pair();
+                let writer = spawn(move || far.write_byte(1));
+                near.read_timeout(&mut [0], Some(time(n))).unwrap();
+                writer.join().unwrap();
+            });
+            let limited = spawn(move || {
+                timeout(time(n), || spawn(yield_now).join().unwrap()).unwrap();
+            });
+            yield_now();
+            cancel(cancelled.thread());
+            parked.thread().unpark();
+            parked.join().unwrap();
+            cancelled.join().unwrap_err();
+            reading.join().unwrap();
+            limited.join().unwrap();
+        }
+    });
+}
+
+#[test]
+fn the_worker_of_run_is_idle_too() {
+    limited(|| {
+        let over = Arc::new(AtomicBool::new(false));
+        let (send, receive) = std::sync::mpsc::channel();
+        let runner = {
+            let over = Arc::clone(&over);
+            named_os_thread("idlerun", move || {
+                greenrt::run(|| {
+                    drop(spawn(|| sleep(HOUR)));
+                    send.send(greenrt::current()).unwrap();
+                    while !over.load(Relaxed) {
+                        park();
+                    }
+                });
+            })
+        };
+        let main = receive.recv().unwrap();
+        assert_idle("idlerun");
+        over.store(true, Relaxed);
+        main.unpark();
+        runner.join().unwrap();
+    });
+}
+
+#[test]
+fn a_worker_sleeps_until_its_next_timer_and_no_less() {
+    limited(|| {
+        let runtime = Runtime::builder().workers(1).name("exact").build().unwrap();
+        runtime.run(|| ());
+        let fired = Arc::new(AtomicBool::new(false));
+        let sleeper = {
+            let fired = Arc::clone(&fired);
+            runtime.spawn(move || {
+                sleep(Duration::from_millis(300));
+                fired.store(true, Relaxed);
+            })
+        };
+        os_sleep(Duration::from_millis(50));
+        let (before, _) = activity("exact");
+        wait_until(|| fired.load(Relaxed));
+        sleeper.join().unwrap();
+        os_sleep(Duration::from_millis(50));
+        // One to wake up, one to sleep again, and what the join costs.
+        let (after, _) = activity("exact");
+        assert!(after - before <= 5, "{} switches for one timer", after - before);
+    });
+}
