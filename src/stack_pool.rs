@@ -17,11 +17,13 @@ const BATCH_MAX: usize = 32;
 /// See the module's documentation.
 pub(crate) struct StackPool {
     spare: [Vec<Slot>; Class::COUNT],
+    /// Refills since a stack last came back: many mean a burst, whose stacks are all used at once.
+    n_refills: u32,
 }
 
 impl StackPool {
     pub(crate) fn new() -> Self {
-        StackPool { spare: [const { Vec::new() }; Class::COUNT] }
+        StackPool { spare: [const { Vec::new() }; Class::COUNT], n_refills: 0 }
     }
 
     fn keep(class: Class) -> usize {
@@ -38,14 +40,19 @@ impl StackPool {
         let spare = &mut self.spare[class.index()];
         match spare.pop() {
             Some(slot) => Ok(slot),
-            None => Self::refill(spare, class),
+            None => self.refill(class),
         }
     }
 
     #[cold]
-    fn refill(spare: &mut Vec<Slot>, class: Class) -> io::Result<Slot> {
+    fn refill(&mut self, class: Class) -> io::Result<Slot> {
+        let spare = &mut self.spare[class.index()];
         let n = (Self::keep(class) / 4).clamp(1, BATCH_MAX);
         stack::take(class, n, spare)?;
+        self.n_refills += 1;
+        if self.n_refills > 1 {
+            stack::touch(spare);
+        }
         spare.pop().ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory))
     }
 
@@ -58,8 +65,8 @@ impl StackPool {
     pub(crate) fn reserve(&mut self, class: Class) -> io::Result<()> {
         let spare = &mut self.spare[class.index()];
         if spare.is_empty() {
-            let slot = Self::refill(spare, class)?;
-            spare.push(slot);
+            let slot = self.refill(class)?;
+            self.spare[class.index()].push(slot);
         }
         Ok(())
     }
@@ -70,6 +77,7 @@ impl StackPool {
         let class = slot.class();
         let spare = &mut self.spare[class.index()];
         spare.push(slot);
+        self.n_refills = 0;
         if spare.len() > Self::keep(class) {
             Self::spill(spare);
         }

@@ -8,6 +8,7 @@
 //! | `keep_pages_small`   | no huge page will back the range                                     |
 //! | `guard`              | touching the ranges faults, without a mapping each; or `Unsupported` |
 //! | `discard`            | the ranges' memory goes back to the system, and they stay mapped     |
+//! | `populate`           | the ranges' memory is there before it is touched; may do nothing     |
 //! | `mappings_max`       | how many mappings a process may have, if that is limited             |
 //! | `signal_frame_bytes` | what the kernel needs of a signal stack besides the handler          |
 //! | `thread_id` †        | a number that no other OS thread of the process has                  |

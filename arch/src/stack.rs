@@ -48,7 +48,7 @@ mod guard;
 mod slot;
 
 pub use class::Class;
-pub use depot::{ClassStats, Stats, give_back, stats, take};
+pub use depot::{ClassStats, Stats, give_back, stats, take, touch};
 pub use guard::Kind as GuardKind;
 pub use slot::Slot;
 

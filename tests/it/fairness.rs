@@ -11,7 +11,7 @@ use greenrt::lowlevel::{Io, spend_credit};
 use greenrt::{park, sleep, spawn, yield_now};
 
 use super::support::{
-    Stream, limited, on_each_runtime, on_one_worker, os_sleep, runtime, spawn_at, spin_until,
+    Ring, Stream, limited, on_each_runtime, on_one_worker, os_sleep, runtime, spawn_at, spin_until,
     with_seeds,
 };
 
@@ -90,36 +90,28 @@ fn a_yield_loop_does_not_starve_unparks_from_os_threads() {
 #[test]
 fn two_threads_that_hand_over_to_each_other_do_not_starve_a_third() {
     on_each_runtime(|| {
-        let over = Arc::new(AtomicBool::new(false));
-        let player = |over: Arc<AtomicBool>| {
-            move || {
-                let mut peer: Option<greenrt::Thread> = None;
+        let (ring, over) = (Ring::new(), Arc::new(AtomicBool::new(false)));
+        let players = [0, 1].map(|player| {
+            let (ring, over) = (Arc::clone(&ring), Arc::clone(&over));
+            spawn(move || {
+                let mut turn = player;
                 while !over.load(Relaxed) {
-                    park();
-                    peer.get_or_insert_with(|| PEERS.lock().unwrap().remove(&me()).unwrap());
-                    peer.iter().for_each(greenrt::Thread::unpark);
+                    ring.wait_for(turn);
+                    ring.pass_on();
+                    turn += 2;
                 }
-                peer.iter().for_each(greenrt::Thread::unpark);
-            }
-        };
-        fn me() -> u64 {
-            greenrt::current().id().as_u64().get()
-        }
-        static PEERS: std::sync::Mutex<std::collections::BTreeMap<u64, greenrt::Thread>> =
-            std::sync::Mutex::new(std::collections::BTreeMap::new());
-        let [ping, pong] = [player(Arc::clone(&over)), player(Arc::clone(&over))].map(spawn);
-        {
-            let mut peers = PEERS.lock().unwrap();
-            peers.insert(ping.thread().id().as_u64().get(), pong.thread().clone());
-            peers.insert(pong.thread().id().as_u64().get(), ping.thread().clone());
-        }
-        ping.thread().unpark();
+            })
+        });
+        ring.start(players.iter().map(|player| player.thread().clone()).collect());
         (0..10).for_each(|_| yield_now());
         over.store(true, Relaxed);
-        ping.thread().unpark();
-        pong.thread().unpark();
-        ping.join().unwrap();
-        pong.join().unwrap();
+        for player in players {
+            // The other one may be gone, and wait for no turn.
+            while !player.is_finished() {
+                ring.pass_on();
+                yield_now();
+            }
+        }
     });
 }
 

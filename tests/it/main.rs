@@ -3,6 +3,10 @@
 mod support;
 
 mod fairness;
+mod idle;
+mod manual_clock;
 mod order;
 mod placement;
+mod same;
 mod smoke;
+mod time;

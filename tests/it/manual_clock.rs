@@ -1,8 +1,6 @@
 //! A clock that jumps when every green thread waits.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use greenrt::lowlevel::cancel;
@@ -12,7 +10,7 @@ use greenrt::{
 };
 
 use super::support::{
-    HOUR, Log, OnDrop, Stream, limited, on_manual_clock, on_manual_clocks, on_os_thread, spawn_at,
+    HOUR, Log, OnDrop, Ring, Stream, limited, on_manual_clock, on_manual_clocks, on_os_thread, spawn_at,
     with_seeds,
 };
 
@@ -72,35 +70,231 @@ fn sleeps_end_in_the_exact_order_of_their_deadlines_on_all_workers() {
 
 #[test]
 fn a_hand_over_between_workers_takes_no_time() {
+    limited(|| {
+        for n_workers in [1, 2, 4] {
+            on_manual_clock(n_workers, move |clock| {
+                let (ring, start) = (Ring::new(), clock.now());
+                let players: Vec<_> = (0..4)
+                    .map(|player| {
+                        let (ring, clock) = (Arc::clone(&ring), clock.clone());
+                        spawn_at(player % n_workers, move || {
+                            for turn in (player..400).step_by(4) {
+                                ring.wait_for(turn);
+                                sleep(HOUR);
+                                assert_eq!(clock.now() - start, HOUR * (turn as u32 + 1));
+                                ring.pass_on();
+                            }
+                        })
+                    })
+                    .collect();
+                ring.start(players.iter().map(|player| player.thread().clone()).collect());
+                players.into_iter().for_each(|player| player.join().unwrap());
+            });
+        }
+    });
+}
+
+#[test]
+fn limits_pass_at_their_exact_time() {
     on_manual_clocks(|clock| {
-        let n_workers = greenrt_workers();
+        let limits: Vec<_> = (1..100)
+            .map(|n| {
+                let (clock, start) = (clock.clone(), clock.now());
+                spawn(move || {
+                    assert!(timeout(HOUR * n, park_for_ever).is_err());
+                    assert_eq!(clock.now() - start, HOUR * n);
+                })
+            })
+            .collect();
+        limits.into_iter().for_each(|thread| thread.join().unwrap());
+    });
+}
+
+fn park_for_ever() {
+    sleep(Duration::MAX);
+}
+
+#[test]
+fn a_wait_that_ends_before_its_deadline_takes_no_time() {
+    on_manual_clocks(|clock| {
         let start = clock.now();
-        let [ping, pong] = [0, 1].map(|n| {
-            let clock = clock.clone();
-            let turns = Arc::new(AtomicUsize::new(0));
-            let player = spawn_at(n % n_workers, {
-                let turns = Arc::clone(&turns);
-                move || {
-                    for turn in 0..200 {
-                        while turns.load(Relaxed) <= turn {
-                            park();
-                        }
-                        sleep(Duration::from_secs(1));
-                        let expected = Duration::from_secs(2 * turn as u64 + n as u64 + 1);
-                        assert_eq!(clock.now() - start, expected);
-                        let (peer_turns, peer): (Arc<AtomicUsize>, greenrt::Thread) = peer(n);
-                        peer_turns.fetch_add(1, Relaxed);
-                        peer.unpark();
+        for _ in 0..200 {
+            let waiter = spawn(|| park_timeout(HOUR));
+            let joiner = spawn(move || timeout(HOUR, || waiter.join().unwrap()));
+            yield_now();
+            let sleeper = spawn(|| sleep(HOUR));
+            yield_now();
+            cancel(sleeper.thread());
+            assert!(sleeper.join().is_err());
+            cancel(joiner.thread());
+            assert!(joiner.join().is_err());
+        }
+        // The waiters are detached, and are still there.
+        assert_eq!(clock.now(), start);
+    });
+}
+
+#[test]
+fn spawn_after_begins_at_its_exact_time() {
+    on_manual_clocks(|clock| {
+        let start = clock.now();
+        let threads: Vec<_> = (1..50)
+            .map(|n| {
+                let clock = clock.clone();
+                spawn_after(HOUR * n, move || assert_eq!(clock.now() - start, HOUR * n))
+            })
+            .collect();
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+    });
+}
+
+#[test]
+fn a_clock_that_is_advanced_fires_everything_due_in_its_order() {
+    limited(|| {
+        on_manual_clock(1, |clock| {
+            let log = Log::new();
+            let sleepers: Vec<_> = [3, 1, 2, 5, 4]
+                .map(|n| {
+                    let log = log.clone();
+                    spawn(move || {
+                        sleep(HOUR * n);
+                        log.note(n.to_string());
+                    })
+                })
+                .into();
+            yield_now();
+            clock.advance(HOUR * 3);
+            yield_now();
+            yield_now();
+            sleep(Duration::ZERO);
+            assert_eq!(log.text(), "1 2 3");
+            sleepers.into_iter().for_each(|sleeper| sleeper.join().unwrap());
+            assert_eq!(log.text(), "1 2 3 4 5");
+        });
+    });
+}
+
+#[test]
+fn a_clock_does_not_overflow() {
+    limited(|| {
+        on_manual_clock(1, |clock| {
+            clock.advance(Duration::MAX);
+            let now = clock.now();
+            clock.advance(Duration::MAX);
+            sleep(Duration::ZERO);
+            assert_eq!(clock.now(), now);
+            let sleeper = spawn(|| sleep(HOUR));
+            yield_now();
+            cancel(sleeper.thread());
+            assert!(sleeper.join().is_err());
+        });
+    });
+}
+
+#[test]
+fn what_is_on_its_way_to_another_worker_comes_before_time() {
+    limited(|| {
+        for n_workers in [2, 4] {
+            on_manual_clock(n_workers, move |clock| {
+                let start = clock.now();
+                for turn in 0..500 {
+                    let waiter = spawn_at(turn % n_workers, || {
+                        park_timeout(HOUR);
+                    });
+                    let thread = waiter.thread().clone();
+                    let waker = spawn_at((turn + 1) % n_workers, move || thread.unpark());
+                    waiter.join().unwrap();
+                    waker.join().unwrap();
+                }
+                assert_eq!(clock.now(), start);
+            });
+        }
+    });
+}
+
+#[test]
+fn a_descriptor_that_is_ready_comes_before_time() {
+    on_manual_clocks(|clock| {
+        let start = clock.now();
+        let (near, far) = Stream::pair();
+        let echo = spawn(move || {
+            for _ in 0..500 {
+                let mut byte = [0];
+                far.read_timeout(&mut byte, Some(HOUR)).unwrap();
+                far.write_byte(byte[0]);
+            }
+        });
+        for _ in 0..500 {
+            near.write_byte(7);
+            near.read_timeout(&mut [0], Some(HOUR)).unwrap();
+        }
+        echo.join().unwrap();
+        assert_eq!(clock.now(), start);
+    });
+}
+
+#[test]
+fn a_timeout_of_a_descriptor_is_that_of_the_clock() {
+    on_manual_clocks(|clock| {
+        let start = clock.now();
+        let (near, _far) = Stream::pair();
+        let error = near.read_timeout(&mut [0], Some(HOUR)).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
+        assert_eq!(clock.now() - start, HOUR);
+    });
+}
+
+#[test]
+fn an_os_thread_can_end_a_wait() {
+    on_manual_clocks(|_| {
+        for _ in 0..20 {
+            let waiter = spawn(park);
+            let thread = waiter.thread().clone();
+            on_os_thread(move || thread.unpark());
+            waiter.join().unwrap();
+        }
+    });
+}
+
+#[test]
+fn two_runtimes_may_share_a_clock() {
+    limited(|| {
+        let clock = ManualClock::new();
+        let runtimes = [1, 2].map(|n_workers| {
+            let builder = Runtime::builder().workers(n_workers);
+            builder.clock(Clock::Manual(clock.clone())).build().unwrap()
+        });
+        let start = clock.now();
+        let sleepers = [0, 1].map(|n| runtimes[n].spawn(move || sleep(HOUR * (n as u32 + 1))));
+        for sleeper in sleepers {
+            sleeper.join().unwrap();
+        }
+        assert_eq!(clock.now() - start, HOUR * 2);
+    });
+}
+
+#[test]
+fn a_runtime_ends_at_once_although_destructors_sleep_for_hours() {
+    limited(|| {
+        for n_workers in [1, 2, 4] {
+            let log = Log::new();
+            on_manual_clock(n_workers, {
+                let log = log.clone();
+                move |_| {
+                    for _ in 0..20 {
+                        let log = log.clone();
+                        drop(spawn(move || {
+                            let _slow = OnDrop(|| {
+                                sleep(HOUR);
+                                log.note("slept");
+                            });
+                            sleep(HOUR * 100);
+                        }));
                     }
+                    yield_now();
                 }
             });
-            (turns, player)
-        });
-        let peers = [(pong.0.clone(), pong.1.thread().clone()), (ping.0.clone(), ping.1.thread().clone())];
-        set_peers(start, peers);
-        ping.0.fetch_add(1, Relaxed);
-        ping.1.thread().unpark();
-        ping.1.join().unwrap();
-        pong.1.join().unwrap();
+            assert!(log.text().split(' ').all(|note| note == "slept"), "{}", log.text());
+        }
     });
 }

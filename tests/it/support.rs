@@ -12,13 +12,15 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::panic::{self, AssertUnwindSafe};
 use std::process::{Command, Stdio};
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, Once, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use greenrt::lowlevel::Io;
-use greenrt::{Clock, JoinHandle, ManualClock, Runtime};
+use greenrt::{Clock, JoinHandle, ManualClock, Runtime, Thread};
 
 /// A test that takes longer than this hangs.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -276,6 +278,40 @@ pub(crate) struct OnDrop<F: FnMut()>(pub(crate) F);
 impl<F: FnMut()> Drop for OnDrop<F> {
     fn drop(&mut self) {
         (self.0)();
+    }
+}
+
+/// A turn that goes round between threads of any kind, by `park` and `unpark`.
+#[derive(Debug, Default)]
+pub(crate) struct Ring {
+    turn: AtomicUsize,
+    players: OnceLock<Vec<Thread>>,
+}
+
+impl Ring {
+    pub(crate) fn new() -> Arc<Ring> {
+        Arc::default()
+    }
+
+    /// Says who they are, in their order. Turn `n` is that of player `n % players.len()`.
+    pub(crate) fn start(&self, players: Vec<Thread>) {
+        self.players.set(players).unwrap();
+        self.players.wait().iter().for_each(Thread::unpark);
+    }
+
+    /// Parks until it is turn `turn`.
+    pub(crate) fn wait_for(&self, turn: usize) {
+        while self.players.get().is_none() || self.turn.load(Relaxed) < turn {
+            greenrt::park();
+        }
+        assert_eq!(self.turn.load(Relaxed), turn);
+    }
+
+    /// Makes it the next one's turn.
+    pub(crate) fn pass_on(&self) {
+        let turn = self.turn.fetch_add(1, Relaxed) + 1;
+        let players = self.players.wait();
+        players[turn % players.len()].unpark();
     }
 }
 

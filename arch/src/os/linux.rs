@@ -92,6 +92,18 @@ pub(crate) unsafe fn discard(ranges: impl Iterator<Item = Range<usize>>) -> io::
     unsafe { advise_all(ranges, libc::MADV_DONTNEED) }
 }
 
+/// Has the memory of `ranges` there before it is touched, for less than a page fault each; or does
+/// nothing, before Linux 5.14.
+///
+/// # Safety
+///
+/// The ranges are whole pages of mappings that `map` made.
+pub(crate) unsafe fn populate(ranges: impl Iterator<Item = Range<usize>>) {
+    // SAFETY: populating changes nothing that can be seen in memory. An error means that the pages
+    // come one by one, when they are touched.
+    let _ = unsafe { advise_all(ranges, libc::MADV_POPULATE_WRITE) };
+}
+
 /// Gives `advice` on every range, many to a system call where the kernel lets us.
 ///
 /// The descriptor of ourselves is opened anew each time. A cached one would mean the parent after a

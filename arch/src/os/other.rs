@@ -53,6 +53,13 @@ pub(crate) unsafe fn discard(ranges: impl Iterator<Item = Range<usize>>) -> io::
     Ok(())
 }
 
+/// Does nothing: the pages come when they are touched.
+///
+/// # Safety
+///
+/// None is needed.
+pub(crate) unsafe fn populate(_ranges: impl Iterator<Item = Range<usize>>) {}
+
 /// No limit that we know of.
 pub(crate) fn mappings_max() -> Option<usize> {
     None

@@ -231,6 +231,18 @@ fn explain(class: Class, error: &io::Error) -> io::Error {
     )
 }
 
+/// Makes the top page of each slot resident, many to a system call: for slots that are about to be
+/// used. Costs about 0.95 µs a slot, where a page fault costs 1.35.
+pub fn touch(slots: &[Slot]) {
+    let page = crate::page::size();
+    let tops = slots.iter().map(|slot| {
+        let last = (slot.top() - 1) & !(page - 1);
+        last..last + page
+    });
+    // SAFETY: the slots' own memory, in mappings made by `map`.
+    unsafe { os::populate(tops) };
+}
+
 /// Gives slots back, and their memory to the system; leaves `slots` empty, with its capacity.
 ///
 /// The address space stays reserved for the next [`take`], and the guards stay. Neighbours are

@@ -107,7 +107,7 @@ fn sleeps(number: u64) {
 fn parked(n: u64) -> Cost {
     let n_parked = Rc::new(Cell::new(0));
     let watch = Watch::start();
-    let threads: Vec<JoinHandle<()>> = (0..n)
+    let _threads: Vec<JoinHandle<()>> = (0..n)
         .map(|_| {
             count_spawn();
             let n_parked = Rc::clone(&n_parked);
@@ -122,7 +122,5 @@ fn parked(n: u64) -> Cost {
     while n_parked.get() < n {
         yield_now();
     }
-    let cost = watch.stop(n);
-    // Ends the process before the runtime tries to end them.
-    super::keep_parked(threads, cost)
+    super::end_parked(watch.stop(n))
 }

@@ -69,7 +69,7 @@ fn body(work: Work, n: u64) -> Cost {
         Work::Parked => {
             static PARKED: AtomicU64 = AtomicU64::new(0);
             let watch = Watch::start();
-            let coroutines: Vec<JoinHandle<()>> = (0..n)
+            let _coroutines: Vec<JoinHandle<()>> = (0..n)
                 .map(|_| {
                     count_spawn();
                     spawn(|| {
@@ -83,8 +83,7 @@ fn body(work: Work, n: u64) -> Cost {
             while PARKED.load(Relaxed) < n {
                 yield_now();
             }
-            let cost = watch.stop(n);
-            super::keep_parked(coroutines, cost)
+            super::end_parked(watch.stop(n))
         }
     }
 }

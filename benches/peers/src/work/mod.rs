@@ -68,17 +68,11 @@ pub(crate) fn child(work: &str, runtime: &str) {
             print_whole(cost);
         }
         "parked" => {
-            let before = child::own_memory();
-            let cost = run(Work::Parked, 1_000_000);
-            let after = child::own_memory();
-            let each = (after.0 - before.0 + after.1 - before.1) / cost.n_ops;
-            print!("{each} ");
-            print_whole(cost);
+            BYTES_BEFORE.store(bytes_held(), Relaxed);
+            run(Work::Parked, 1_000_000);
         }
         _ => panic!("there is no work {work}"),
     }
-    // What is parked stays so.
-    std::process::exit(0);
 }
 
 /// Nanoseconds and CPU nanoseconds of an operation.
@@ -113,10 +107,20 @@ fn warm(n_runs: usize, run: impl Fn() -> Cost) -> Cost {
     costs[costs.len() / 2]
 }
 
-/// Keeps threads as they are until the process ends.
-fn keep_parked<T>(threads: Vec<T>, cost: Cost) -> Cost {
-    std::mem::forget(threads);
-    cost
+/// Bytes that the process held before anything was parked.
+static BYTES_BEFORE: AtomicU64 = AtomicU64::new(0);
+
+fn bytes_held() -> u64 {
+    let (resident, tables) = child::own_memory();
+    resident + tables
+}
+
+/// Prints what parked threads hold and have cost. Ends the process, so that nobody must end them.
+fn end_parked(cost: Cost) -> ! {
+    let bytes = bytes_held() - BYTES_BEFORE.load(Relaxed);
+    print!("{} ", bytes as f64 / cost.n_ops as f64);
+    print_whole(cost);
+    std::process::exit(0)
 }
 
 /// How many were spawned, for what is said when that fails.

@@ -63,7 +63,7 @@ async fn body(executor: Executor, work: Work, n: u64) -> Cost {
         Work::Parked => {
             let n_parked: &'static Cell<u64> = Box::leak(Box::new(Cell::new(0)));
             let watch = Watch::start();
-            let tasks: Vec<Task<()>> = (0..n)
+            let _tasks: Vec<Task<()>> = (0..n)
                 .map(|_| {
                     executor.spawn(async {
                         n_parked.set(n_parked.get() + 1);
@@ -74,8 +74,7 @@ async fn body(executor: Executor, work: Work, n: u64) -> Cost {
             while n_parked.get() < n {
                 yield_now().await;
             }
-            let cost = watch.stop(n);
-            super::keep_parked(tasks, cost)
+            super::end_parked(watch.stop(n))
         }
     }
 }

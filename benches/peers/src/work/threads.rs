@@ -2,7 +2,7 @@
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::mpsc;
+use std::sync::{Arc, Barrier, mpsc};
 use std::thread::{JoinHandle, park, sleep, spawn, yield_now};
 use std::time::Instant;
 
@@ -13,9 +13,17 @@ pub(super) fn run(work: Work, n: u64) -> Cost {
     match work {
         Work::Yield(n_threads) => {
             let each = n / n_threads + 1;
-            let body = move || (0..each).for_each(|_| yield_now());
+            let start = Arc::new(Barrier::new(n_threads as usize + 1));
+            let thread = |start: Arc<Barrier>| {
+                spawn(move || {
+                    start.wait();
+                    (0..each).for_each(|_| yield_now());
+                })
+            };
+            let threads = (0..n_threads).map(|_| thread(Arc::clone(&start))).collect();
+            start.wait();
             let watch = Watch::start();
-            join_all((0..n_threads).map(|_| spawn(body)).collect());
+            join_all(threads);
             watch.stop(each * n_threads)
         }
         Work::PingPong => ping_pong(n),
@@ -26,7 +34,11 @@ pub(super) fn run(work: Work, n: u64) -> Cost {
         }
         Work::SpawnBurst => {
             let watch = Watch::start();
-            join_all((0..n).map(|_| spawn(|| ())).collect());
+            let thread = || {
+                count_spawn();
+                spawn(|| ())
+            };
+            join_all((0..n).map(|_| thread()).collect());
             watch.stop(n)
         }
         Work::Skynet => {
@@ -47,7 +59,7 @@ pub(super) fn run(work: Work, n: u64) -> Cost {
         Work::Parked => {
             static PARKED: AtomicU64 = AtomicU64::new(0);
             let watch = Watch::start();
-            let threads: Vec<JoinHandle<()>> = (0..n)
+            let _threads: Vec<JoinHandle<()>> = (0..n)
                 .map(|_| {
                     count_spawn();
                     spawn(|| {
@@ -61,8 +73,7 @@ pub(super) fn run(work: Work, n: u64) -> Cost {
             while PARKED.load(Relaxed) < n {
                 yield_now();
             }
-            let cost = watch.stop(n);
-            super::keep_parked(threads, cost)
+            super::end_parked(watch.stop(n))
         }
     }
 }

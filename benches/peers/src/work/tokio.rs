@@ -67,7 +67,7 @@ async fn body(work: Work, n: u64) -> Cost {
         }
         Work::Parked => {
             let watch = Watch::start();
-            let tasks: Vec<JoinHandle<()>> = (0..n)
+            let _tasks: Vec<JoinHandle<()>> = (0..n)
                 .map(|_| {
                     spawn(async {
                         PARKED.set(PARKED.get() + 1);
@@ -78,8 +78,7 @@ async fn body(work: Work, n: u64) -> Cost {
             while PARKED.get() < n {
                 task::yield_now().await;
             }
-            let cost = watch.stop(n);
-            super::keep_parked(tasks, cost)
+            super::end_parked(watch.stop(n))
         }
     }
 }

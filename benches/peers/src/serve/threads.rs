@@ -1,0 +1,33 @@
+//! The servers on OS threads.
+
+use std::io;
+use std::net::{TcpListener, TcpStream};
+use std::thread;
+
+use super::{BUFFER_BYTES, Protocol, SMALL_BUFFER_BYTES, compute, count_connection, echo, http};
+
+pub(super) fn serve(listener: TcpListener, protocol: Protocol, _n_workers: usize) {
+    if protocol == Protocol::HogEcho {
+        thread::spawn(|| {
+            loop {
+                compute();
+                thread::yield_now();
+            }
+        });
+    }
+    loop {
+        let (stream, _) = listener.accept().expect("a connection");
+        thread::spawn(move || {
+            count_connection();
+            handle(stream, protocol)
+        });
+    }
+}
+
+fn handle(stream: TcpStream, protocol: Protocol) -> io::Result<()> {
+    match protocol {
+        Protocol::Echo | Protocol::HogEcho => echo(stream),
+        Protocol::Http => http::<BUFFER_BYTES>(stream),
+        Protocol::SmallHttp => http::<SMALL_BUFFER_BYTES>(stream),
+    }
+}

@@ -1,0 +1,12 @@
+//! greenstd on green threads of every kind of runtime, and with its main thread off them.
+
+use greenstd::{net, thread};
+
+use crate::support::on_each_runtime_and_off as run;
+
+#[path = "fd.rs"]
+mod fd_tests;
+#[path = "net.rs"]
+mod net_tests;
+#[path = "thread.rs"]
+mod thread_tests;

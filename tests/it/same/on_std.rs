@@ -1,0 +1,12 @@
+//! std on OS threads.
+
+use std::{net, thread};
+
+use crate::support::limited as run;
+
+#[path = "fd.rs"]
+mod fd_tests;
+#[path = "net.rs"]
+mod net_tests;
+#[path = "thread.rs"]
+mod thread_tests;
