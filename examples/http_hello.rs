@@ -33,7 +33,11 @@ fn parse(bytes: &[u8]) -> Result<Option<Request>, &'static str> {
     let mut n_body = 0;
     for header in request.headers {
         let value = str::from_utf8(header.value).unwrap_or_default();
-        let lists = |word: &str| value.split(',').any(|s| s.trim().eq_ignore_ascii_case(word));
+        let lists = |word: &str| {
+            value
+                .split(',')
+                .any(|s| s.trim().eq_ignore_ascii_case(word))
+        };
         if header.name.eq_ignore_ascii_case("connection") {
             keep_alive = !lists("close") && (keep_alive || lists("keep-alive"));
         } else if header.name.eq_ignore_ascii_case("content-length") {
@@ -47,7 +51,11 @@ fn parse(bytes: &[u8]) -> Result<Option<Request>, &'static str> {
     }
     let n_bytes = n_head + n_body;
     let has_body = request.method != Some("HEAD");
-    Ok((n_bytes <= bytes.len()).then_some(Request { n_bytes, has_body, keep_alive }))
+    Ok((n_bytes <= bytes.len()).then_some(Request {
+        n_bytes,
+        has_body,
+        keep_alive,
+    }))
 }
 
 fn answer(out: &mut Vec<u8>, status: &str, text: &str, has_body: bool, keep_alive: bool) {

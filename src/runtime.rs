@@ -111,14 +111,14 @@ impl Core {
     pub(crate) fn spawn_from_outside(&self, record: RecordRef, worker: Option<usize>) {
         self.n_spawned_outside.fetch_add(1, Release);
         let index = worker.unwrap_or_else(|| {
-            // A sleeping worker if there is one; they come in turn.
-            let next = self.next_worker.fetch_add(1, Relaxed);
-            let turn = |offset| (next + offset) % self.workers.len();
-            let sleeping = |&index: &usize| self.workers[index].sleeper.is_sleeping();
-            (0..self.workers.len()).map(turn).find(sleeping).unwrap_or(turn(0))
+            // Where the fewest are bound; equals take turns.
+            let turn = self.next_worker.fetch_add(1, Relaxed);
+            let order = (0..self.workers.len()).map(|n| (turn + n) % self.workers.len());
+            let least = order.min_by_key(|&index| self.workers[index].n_bound());
+            least.unwrap_or(0)
         });
-        // SAFETY: new, so in no queue; the scheduler's reference goes with it.
-        unsafe { self.workers[index].push(record.into_raw()) };
+        // SAFETY: new, so in no queue; this is the scheduler's reference.
+        unsafe { self.workers[index].push_spawned(record) };
     }
 
     /// After a spawn: wakes a worker to search, if one sleeps and none searches.

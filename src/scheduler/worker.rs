@@ -74,6 +74,8 @@ pub(crate) struct Shared {
     n_ended: AtomicUsize,
     /// Started here and not ended: what cannot move away. Written by the worker alone.
     n_started: AtomicUsize,
+    /// Spawned by others, handed in, and not taken out of the inbox yet.
+    n_handed_in: AtomicUsize,
 }
 
 impl Shared {
@@ -88,6 +90,7 @@ impl Shared {
             n_spawned: AtomicUsize::new(0),
             n_ended: AtomicUsize::new(0),
             n_started: AtomicUsize::new(0),
+            n_handed_in: AtomicUsize::new(0),
         })
     }
 
@@ -102,6 +105,17 @@ impl Shared {
         // SAFETY: the scheduler's reference keeps it; it is in no queue says the caller.
         unsafe { self.inbox.push(record.as_ptr()) };
         self.notify();
+    }
+
+    /// Hands a thread that was spawned just now to this worker.
+    ///
+    /// # Safety
+    ///
+    /// `record` is in no queue, and is the scheduler's reference.
+    pub(crate) unsafe fn push_spawned(&self, record: RecordRef) {
+        self.n_handed_in.fetch_add(1, Relaxed);
+        // SAFETY: new, so in no queue; the scheduler's reference goes with it.
+        unsafe { self.push(record.into_raw()) };
     }
 
     /// Wakes the worker if it sleeps.
@@ -124,8 +138,10 @@ impl Shared {
         self.n_ended.load(Acquire)
     }
 
-    pub(crate) fn n_started(&self) -> usize {
-        self.n_started.load(Relaxed)
+    /// How many threads are, or are about to be, bound to this worker.
+    #[inline]
+    pub(crate) fn n_bound(&self) -> usize {
+        self.n_started.load(Relaxed) + self.n_handed_in.load(Relaxed)
     }
 }
 
@@ -303,7 +319,7 @@ impl Local {
         }
         if let Some(sibling) = self.less_loaded() {
             // SAFETY: new, so in no queue; the scheduler's reference goes with it.
-            return unsafe { sibling.push(record.into_raw()) };
+            return unsafe { sibling.push_spawned(record) };
         }
         self.push_fresh(record.into_raw());
     }
@@ -319,9 +335,9 @@ impl Local {
     /// A sibling with so many fewer started threads that a spawn should go there.
     fn less_loaded(&self) -> Option<&Shared> {
         let workers = self.runtime.workers();
-        let mine = self.shared.n_started();
+        let mine = self.shared.n_bound();
         let other = &workers[self.random_below(workers.len())];
-        let theirs = other.n_started();
+        let theirs = other.n_bound();
         (mine > theirs + 8 + theirs / 32).then_some(&**other)
     }
 
@@ -559,6 +575,7 @@ impl Local {
         if self.shared.inbox.is_empty() {
             return;
         }
+        let mut n_spawned = 0;
         for record in self.shared.inbox.take() {
             let Some(at) = NonNull::new(record) else { continue };
             // SAFETY: handed in with the scheduler's reference.
@@ -566,11 +583,17 @@ impl Local {
             let started = !record.frame.get().is_null();
             if started {
                 self.push(at);
-            } else if record.is_placed() || self.runtime.workers().len() == 1 {
+                continue;
+            }
+            n_spawned += 1;
+            if record.is_placed() || self.runtime.workers().len() == 1 {
                 self.ready.with(|ready| ready.push(at));
             } else {
                 self.push_fresh(at);
             }
+        }
+        if n_spawned > 0 {
+            self.shared.n_handed_in.fetch_sub(n_spawned, Relaxed);
         }
     }
 

@@ -164,9 +164,8 @@ fn a_clock_that_is_advanced_fires_everything_due_in_its_order() {
                 .into();
             yield_now();
             clock.advance(HOUR * 3);
-            yield_now();
-            yield_now();
-            sleep(Duration::ZERO);
+            // A worker looks at its timers after at most 256 switches.
+            (0..300).for_each(|_| yield_now());
             assert_eq!(log.text(), "1 2 3");
             sleepers.into_iter().for_each(|sleeper| sleeper.join().unwrap());
             assert_eq!(log.text(), "1 2 3 4 5");
@@ -214,22 +213,30 @@ fn what_is_on_its_way_to_another_worker_comes_before_time() {
 
 #[test]
 fn a_descriptor_that_is_ready_comes_before_time() {
-    on_manual_clocks(|clock| {
-        let start = clock.now();
-        let (near, far) = Stream::pair();
-        let echo = spawn(move || {
-            for _ in 0..500 {
-                let mut byte = [0];
-                far.read_timeout(&mut byte, Some(HOUR)).unwrap();
-                far.write_byte(byte[0]);
-            }
-        });
-        for _ in 0..500 {
-            near.write_byte(7);
-            near.read_timeout(&mut [0], Some(HOUR)).unwrap();
+    limited(|| {
+        for n_workers in [1, 2, 4] {
+            on_manual_clock(n_workers, move |clock| {
+                let start = clock.now();
+                let (near, far) = Stream::pair();
+                let echo = spawn_at(n_workers - 1, move || {
+                    for n in 0..500 {
+                        let mut byte = [0];
+                        far.read_timeout(&mut byte, Some(HOUR)).expect("ready in time");
+                        assert_eq!(byte, [n as u8]);
+                        far.write_byte(n as u8);
+                    }
+                });
+                let asker = spawn_at(0, move || {
+                    for n in 0..500 {
+                        near.write_byte(n as u8);
+                        near.read_timeout(&mut [0], Some(HOUR)).expect("ready in time");
+                    }
+                });
+                asker.join().unwrap();
+                echo.join().unwrap();
+                assert_eq!(clock.now(), start);
+            });
         }
-        echo.join().unwrap();
-        assert_eq!(clock.now(), start);
     });
 }
 
@@ -269,7 +276,9 @@ fn two_runtimes_may_share_a_clock() {
         for sleeper in sleepers {
             sleeper.join().unwrap();
         }
-        assert_eq!(clock.now() - start, HOUR * 2);
+        // Each jumps when it has nothing to run, so the second may have begun after the first's hour.
+        let passed = clock.now() - start;
+        assert!(HOUR * 2 <= passed && passed <= HOUR * 3, "{passed:?}");
     });
 }
 

@@ -54,14 +54,21 @@ fn a_stream_goes_through_a_number() {
 fn a_stream_that_becomes_stds_blocks_again_and_keeps_its_timeouts() {
     run(|| {
         let (client, mut server) = pair();
-        client.set_read_timeout(Some(Duration::from_secs(7))).unwrap();
+        client
+            .set_read_timeout(Some(Duration::from_secs(7)))
+            .unwrap();
         let client = wait_once(client, &server);
         let client = std::net::TcpStream::from(OwnedFd::from(client));
         assert!(!SockRef::from(&client).nonblocking().unwrap());
         assert_eq!(client.read_timeout().unwrap(), Some(Duration::from_secs(7)));
-        client.set_read_timeout(Some(Duration::from_millis(2))).unwrap();
+        client
+            .set_read_timeout(Some(Duration::from_millis(2)))
+            .unwrap();
         let client = TcpStream::from(OwnedFd::from(client));
-        assert_eq!((&client).read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
+        assert_eq!(
+            (&client).read(&mut [0]).unwrap_err().kind(),
+            ErrorKind::WouldBlock
+        );
         server.write_all(b"a").unwrap();
         client.set_read_timeout(None).unwrap();
         (&client).read_exact(&mut [0]).unwrap();
@@ -147,7 +154,10 @@ fn a_clone_that_goes_leaves_the_others_waiting() {
 /// Waits for a moment, and in vain.
 fn wait_less(stream: TcpStream) -> TcpStream {
     stream.set_nonblocking(true).unwrap();
-    assert_eq!((&stream).read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
+    assert_eq!(
+        (&stream).read(&mut [0]).unwrap_err().kind(),
+        ErrorKind::WouldBlock
+    );
     stream.set_nonblocking(false).unwrap();
     stream
 }

@@ -11,7 +11,10 @@ use super::{run, thread};
 fn join_returns_the_value() {
     run(|| {
         let threads: Vec<_> = (0..100).map(|n| thread::spawn(move || n * n)).collect();
-        let sum: i32 = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
+        let sum: i32 = threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .sum();
         assert_eq!(sum, 328_350);
     });
 }
@@ -37,8 +40,15 @@ fn a_dropped_handle_detaches() {
 #[test]
 fn a_name_and_a_number_of_its_own() {
     run(|| {
-        let builder = thread::Builder::new().name("Ariadne".into()).stack_size(64 * 1024);
-        let named = builder.spawn(|| (thread::current().id(), thread::current().name().map(String::from)));
+        let builder = thread::Builder::new()
+            .name("Ariadne".into())
+            .stack_size(64 * 1024);
+        let named = builder.spawn(|| {
+            (
+                thread::current().id(),
+                thread::current().name().map(String::from),
+            )
+        });
         let named = named.unwrap();
         assert_eq!(named.thread().name(), Some("Ariadne"));
         let id = named.thread().id();
@@ -54,7 +64,10 @@ fn a_name_and_a_number_of_its_own() {
 fn a_name_with_a_null_byte_panics() {
     run(|| {
         let result = std::panic::catch_unwind(|| {
-            thread::Builder::new().name("a\0b".into()).spawn(|| ()).map(drop)
+            thread::Builder::new()
+                .name("a\0b".into())
+                .spawn(|| ())
+                .map(drop)
         });
         assert!(result.is_err());
     });
@@ -144,8 +157,15 @@ fn a_scope_reports_a_panic_that_nobody_joined() {
             });
         });
         let payload = result.unwrap_err();
-        assert_eq!(payload.downcast_ref::<&str>(), Some(&"a scoped thread panicked"));
-        let joined = thread::scope(|s| s.spawn(|| std::panic::resume_unwind(Box::new(1))).join().map(|()| ()));
+        assert_eq!(
+            payload.downcast_ref::<&str>(),
+            Some(&"a scoped thread panicked")
+        );
+        let joined = thread::scope(|s| {
+            s.spawn(|| std::panic::resume_unwind(Box::new(1)))
+                .join()
+                .map(|()| ())
+        });
         assert_eq!(joined.unwrap_err().downcast_ref::<i32>(), Some(&1));
     });
 }
@@ -156,7 +176,10 @@ fn debug_says_little() {
         let thread = thread::spawn(|| ());
         assert_eq!(format!("{thread:?}"), "JoinHandle { .. }");
         let text = format!("{:?}", thread.thread());
-        assert!(text.starts_with("Thread { id: ThreadId(") && text.ends_with("name: None, .. }"), "{text}");
+        assert!(
+            text.starts_with("Thread { id: ThreadId(") && text.ends_with("name: None, .. }"),
+            "{text}"
+        );
         thread.join().unwrap();
         thread::scope(|s| assert_eq!(format!("{:?}", s.spawn(|| ())), "ScopedJoinHandle { .. }"));
     });

@@ -58,22 +58,32 @@ pub(super) fn serve(listener: TcpListener, protocol: Protocol, n_workers: usize)
     listener.set_nonblocking(true).expect("a setting");
     std::thread::scope(|scope| {
         for _ in 1..n_workers {
-            scope.spawn(|| work(&listener, protocol));
+            scope.spawn(|| work(&listener, protocol, false));
         }
-        work(&listener, protocol);
+        work(&listener, protocol, n_workers == 1);
     });
 }
 
-fn work(listener: &TcpListener, protocol: Protocol) {
+fn work(listener: &TcpListener, protocol: Protocol, alone: bool) {
+    let accepts_max = if alone { usize::MAX } else { 1 };
+    let listener = Listener { socket: listener, accepts_max };
     match protocol {
         Protocol::Echo => run(listener, || Echo, || -1),
-        Protocol::HogEcho => run(listener, || Echo, || {
-            compute();
-            0
-        }),
+        Protocol::HogEcho => run(listener, || Echo, compute_and_go_on),
         Protocol::Http => run(listener, Requests::<BUFFER_BYTES>::new, || -1),
         Protocol::SmallHttp => run(listener, Requests::<SMALL_BUFFER_BYTES>::new, || -1),
     }
+}
+
+fn compute_and_go_on() -> i32 {
+    compute();
+    0
+}
+
+struct Listener<'a> {
+    socket: &'a TcpListener,
+    /// How many connections are taken at a time: few where others take some, too.
+    accepts_max: usize,
 }
 
 /// What happens when a connection can be read. An error closes it.
@@ -140,8 +150,9 @@ fn send_all(fd: RawFd, bytes: &[u8]) -> io::Result<()> {
     }
 }
 
+/// The loop. `before_wait` says how many milliseconds to wait at most.
 fn run<C: Connection>(
-    listener: &TcpListener,
+    listener: Listener<'_>,
     new: impl Fn() -> C,
     before_wait: impl Fn() -> i32,
 ) {
@@ -149,7 +160,7 @@ fn run<C: Connection>(
     let edges = libc::EPOLLIN | libc::EPOLLRDHUP | libc::EPOLLET;
     // Of several that wait for the listener, one is woken.
     let of_listener = libc::EPOLLIN | libc::EPOLLEXCLUSIVE;
-    epoll.add(listener.as_raw_fd(), LISTENER, of_listener).expect("room in the epoll");
+    epoll.add(listener.socket.as_raw_fd(), LISTENER, of_listener).expect("room in the epoll");
     let mut connections: Vec<Option<(OwnedFd, C)>> = Vec::new();
     let mut ready: Vec<u64> = Vec::new();
     loop {
@@ -157,15 +168,16 @@ fn run<C: Connection>(
         ready.extend(epoll.wait(timeout_ms).expect("events"));
         for token in ready.drain(..) {
             if token == LISTENER {
-                // One after the other, so that several workers share them.
-                let Ok(fd) = accept(listener) else { continue };
-                let index = fd.as_raw_fd() as usize;
-                if connections.len() <= index {
-                    connections.resize_with(index + 1, || None);
+                for _ in 0..listener.accepts_max {
+                    let Ok(fd) = accept(listener.socket) else { break };
+                    let index = fd.as_raw_fd() as usize;
+                    if connections.len() <= index {
+                        connections.resize_with(index + 1, || None);
+                    }
+                    count_connection();
+                    epoll.add(fd.as_raw_fd(), index as u64, edges).expect("room in the epoll");
+                    connections[index] = Some((fd, new()));
                 }
-                count_connection();
-                epoll.add(fd.as_raw_fd(), index as u64, edges).expect("room in the epoll");
-                connections[index] = Some((fd, new()));
             } else if let Some((fd, connection)) = &mut connections[token as usize]
                 && connection.ready(fd.as_raw_fd()).is_err()
             {

@@ -69,7 +69,9 @@ impl Timeout {
     }
 
     fn set(&self, timeout: Option<Duration>) {
-        let ns = timeout.map_or(0, |timeout| timeout.as_nanos().try_into().unwrap_or(u64::MAX));
+        let ns = timeout.map_or(0, |timeout| {
+            timeout.as_nanos().try_into().unwrap_or(u64::MAX)
+        });
         self.0.store(ns, Relaxed);
     }
 }
@@ -93,7 +95,10 @@ impl Settings {
 impl<T: AsFd> Socket<T> {
     /// Takes a new stream socket or listener, of which nobody has asked anything yet.
     pub(super) fn new(io: Io<T>) -> Self {
-        Socket { io, settings: OnceLock::new() }
+        Socket {
+            io,
+            settings: OnceLock::new(),
+        }
     }
 
     /// Takes a descriptor from elsewhere, to be wrapped by `wrap`, of which nothing is known.
@@ -111,7 +116,10 @@ impl<T: AsFd> Socket<T> {
         let io = Io::new(wrap(socket.into()));
         // Whoever had it may have kept duplicates.
         io.mark_shared();
-        Socket { io, settings: OnceLock::from(Arc::new(settings)) }
+        Socket {
+            io,
+            settings: OnceLock::from(Arc::new(settings)),
+        }
     }
 
     /// A duplicate of the descriptor, to be wrapped by `wrap`, with the settings in common.
@@ -119,7 +127,10 @@ impl<T: AsFd> Socket<T> {
         self.io.mark_shared();
         let io = Io::new(wrap(self.io.as_fd().try_clone_to_owned()?));
         io.mark_shared();
-        Ok(Socket { io, settings: OnceLock::from(Arc::clone(self.settings())) })
+        Ok(Socket {
+            io,
+            settings: OnceLock::from(Arc::clone(self.settings())),
+        })
     }
 
     /// What is wrapped, for calls that never block.
@@ -159,10 +170,7 @@ impl<T: AsFd> Socket<T> {
     }
 
     /// Does something that reads, and waits if its user allows.
-    pub(super) fn read_with<R>(
-        &self,
-        operation: impl FnMut(&T) -> io::Result<R>,
-    ) -> io::Result<R> {
+    pub(super) fn read_with<R>(&self, operation: impl FnMut(&T) -> io::Result<R>) -> io::Result<R> {
         match self.settings.get() {
             None => self.io.read_with(None, operation),
             Some(settings) if settings.nonblocking.load(Relaxed) => self.io.try_with(operation),
@@ -182,7 +190,8 @@ impl<T: AsFd> Socket<T> {
             None => self.io.read_stream_with(None, len, operation),
             Some(settings) if settings.nonblocking.load(Relaxed) => self.io.try_with(operation),
             Some(settings) if settings.is_stream => {
-                self.io.read_stream_with(settings.read_timeout.get(), len, operation)
+                self.io
+                    .read_stream_with(settings.read_timeout.get(), len, operation)
             }
             Some(settings) => self.io.read_with(settings.read_timeout.get(), operation),
         }
@@ -200,7 +209,8 @@ impl<T: AsFd> Socket<T> {
             None => self.io.write_stream_with(None, len, operation),
             Some(settings) if settings.nonblocking.load(Relaxed) => self.io.try_with(operation),
             Some(settings) if settings.is_stream => {
-                self.io.write_stream_with(settings.write_timeout.get(), len, operation)
+                self.io
+                    .write_stream_with(settings.write_timeout.get(), len, operation)
             }
             Some(settings) => self.io.write_with(settings.write_timeout.get(), operation),
         }
@@ -210,5 +220,9 @@ impl<T: AsFd> Socket<T> {
 /// How many bytes a vectored operation must do to have done all; zero if a lower count would say
 /// nothing, because the system may not look at every slice.
 pub(super) fn len_of_all<'a>(slices: impl ExactSizeIterator<Item = &'a [u8]>) -> usize {
-    if slices.len() > SLICES_MAX { 0 } else { slices.map(<[u8]>::len).sum() }
+    if slices.len() > SLICES_MAX {
+        0
+    } else {
+        slices.map(<[u8]>::len).sum()
+    }
 }

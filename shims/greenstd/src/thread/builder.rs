@@ -40,7 +40,10 @@ impl Builder {
     /// A thread without a name, with the usual stack, as [`std::thread::Builder::new`].
     #[expect(clippy::new_without_default, reason = "std's has no default either")]
     pub fn new() -> Builder {
-        Builder { name: None, stack_size: None }
+        Builder {
+            name: None,
+            stack_size: None,
+        }
     }
 
     /// Its name, as [`std::thread::Builder::name`].
@@ -99,7 +102,9 @@ impl Builder {
         F: FnOnce() -> T + Send + 'scope,
         T: Send + 'scope,
     {
-        self.into_green().spawn_scoped(scope.green(), f).map(ScopedJoinHandle)
+        self.into_green()
+            .spawn_scoped(scope.green(), f)
+            .map(ScopedJoinHandle)
     }
 
     fn into_green(self) -> greenrt::Builder {
@@ -116,7 +121,9 @@ impl Builder {
 fn default_stack_size() -> usize {
     static BYTES: OnceLock<usize> = OnceLock::new();
     *BYTES.get_or_init(|| {
-        let wanted = env::var("RUST_MIN_STACK").ok().and_then(|bytes| bytes.parse().ok());
+        let wanted = env::var("RUST_MIN_STACK")
+            .ok()
+            .and_then(|bytes| bytes.parse().ok());
         wanted.map_or(STACK_SIZE, |bytes: usize| bytes.min(STACK_SIZE_MAX))
     })
 }

@@ -1,6 +1,9 @@
 //! Threads that borrow from the frame that spawned them.
 
-#![expect(unsafe_code, reason = "a reference to greenrt's scope becomes one to ours")]
+#![expect(
+    unsafe_code,
+    reason = "a reference to greenrt's scope becomes one to ours"
+)]
 
 use std::fmt;
 use std::ptr;
@@ -71,7 +74,9 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         F: FnOnce() -> T + Send + 'scope,
         T: Send + 'scope,
     {
-        Builder::new().spawn_scoped(self, f).expect("failed to spawn thread")
+        Builder::new()
+            .spawn_scoped(self, f)
+            .expect("failed to spawn thread")
     }
 }
 

@@ -27,7 +27,9 @@ macro_rules! as_descriptor {
         impl From<OwnedFd> for $Socket {
             /// Takes over a descriptor, in blocking mode.
             fn from(fd: OwnedFd) -> Self {
-                $Socket { socket: Socket::adopt(fd, $wrap) }
+                $Socket {
+                    socket: Socket::adopt(fd, $wrap),
+                }
             }
         }
 

@@ -77,7 +77,9 @@ impl TcpListener {
         listener.set_nonblocking(true)?;
         lowlevel::listen_max(listener.as_fd())?;
         let listener = mio::net::TcpListener::from_std(listener);
-        Ok(TcpListener { socket: Socket::new(Io::new(listener)) })
+        Ok(TcpListener {
+            socket: Socket::new(Io::new(listener)),
+        })
     }
 
     /// The address at which it listens, as [`std::net::TcpListener::local_addr`].
@@ -118,7 +120,12 @@ impl TcpListener {
             }
         })?;
         let stream = net::TcpStream::from(stream);
-        Ok((TcpStream { socket: Socket::new(Io::new(stream)) }, address))
+        Ok((
+            TcpStream {
+                socket: Socket::new(Io::new(stream)),
+            },
+            address,
+        ))
     }
 
     /// An iterator over the connections that come in, without end, as
@@ -150,7 +157,10 @@ impl TcpListener {
     /// # Errors
     ///
     /// As std's; or if no descriptor is free, of which it needs one for a moment.
-    #[deprecated(since = "0.1.0", note = "this option can only be set before the socket is bound")]
+    #[deprecated(
+        since = "0.1.0",
+        note = "this option can only be set before the socket is bound"
+    )]
     pub fn set_only_v6(&self, only_v6: bool) -> io::Result<()> {
         #[expect(deprecated, reason = "mirrors it")]
         self.duplicate()?.set_only_v6(only_v6)
@@ -161,7 +171,10 @@ impl TcpListener {
     /// # Errors
     ///
     /// As std's; or if no descriptor is free, of which it needs one for a moment.
-    #[deprecated(since = "0.1.0", note = "this option can only be set before the socket is bound")]
+    #[deprecated(
+        since = "0.1.0",
+        note = "this option can only be set before the socket is bound"
+    )]
     pub fn only_v6(&self) -> io::Result<bool> {
         #[expect(deprecated, reason = "mirrors it")]
         self.duplicate()?.only_v6()

@@ -121,7 +121,9 @@ impl TcpStream {
                 return Err(error);
             }
         }
-        Ok(TcpStream { socket: Socket::new(io) })
+        Ok(TcpStream {
+            socket: Socket::new(io),
+        })
     }
 
     /// The address of the other end, as [`std::net::TcpStream::peer_addr`].
@@ -293,24 +295,28 @@ impl TcpStream {
 impl Read for &TcpStream {
     #[inline]
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.socket.read_bytes(buf.len(), |mut stream| stream.read(buf))
+        self.socket
+            .read_bytes(buf.len(), |mut stream| stream.read(buf))
     }
 
     fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
         let len = len_of_all(bufs.iter().map(|buf| &**buf));
-        self.socket.read_bytes(len, |mut stream| stream.read_vectored(bufs))
+        self.socket
+            .read_bytes(len, |mut stream| stream.read_vectored(bufs))
     }
 }
 
 impl Write for &TcpStream {
     #[inline]
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.socket.write_bytes(buf.len(), |mut stream| stream.write(buf))
+        self.socket
+            .write_bytes(buf.len(), |mut stream| stream.write(buf))
     }
 
     fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
         let len = len_of_all(bufs.iter().map(|buf| &**buf));
-        self.socket.write_bytes(len, |mut stream| stream.write_vectored(bufs))
+        self.socket
+            .write_bytes(len, |mut stream| stream.write_vectored(bufs))
     }
 
     #[inline]
