@@ -232,7 +232,8 @@ impl Core {
             return false;
         }
         let quiet = self.workers.iter().all(|w| {
-            !w.has_mail() && (w.index == index || w.sleeper.is_sleeping()) && w.fresh.is_empty()
+            let asleep = w.sleeper.is_sleeping() && !w.reactor.has_events();
+            !w.has_mail() && w.fresh.is_empty() && (w.index == index || asleep)
         });
         let all: Option<Vec<Option<u64>>> = idle.waiting.iter().copied().collect();
         let (true, Some(all)) = (quiet, all) else { return true };

@@ -105,6 +105,12 @@ impl Reactor {
         self.n_sources.load(Relaxed) > 0
     }
 
+    /// Whether events wait to be looked at. Takes none of them.
+    pub(crate) fn has_events(&self) -> bool {
+        // What cannot be asked is taken for yes.
+        greenrt_arch::fd::wait(self.registry.as_fd(), false, Some(Duration::ZERO)).unwrap_or(true)
+    }
+
     /// Registers a source, so that its events come to this worker.
     fn register(&self, source: &Arc<Source>) -> std_io::Result<u64> {
         let fd = source.fd();

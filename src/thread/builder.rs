@@ -230,6 +230,33 @@ impl Builder {
     }
 }
 
+/// Spawns as a builder without any settings does: the shortest way on a worker.
+#[inline]
+pub(super) fn spawn_plain<F, T>(f: F, site: &'static Location<'static>) -> io::Result<JoinHandle<T>>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    let mut f = Some(f);
+    let handle = with_local(|local| {
+        let stack_class = local.runtime().stack_class();
+        local.reserve_stack(stack_class).ok()?;
+        let start = Start { name: None, stack_class, site, placed: false };
+        // SAFETY: neither closure nor result borrows.
+        let (record, handle) = unsafe { packet::new(f.take()?, (), start) };
+        local.spawn(record);
+        Some(JoinHandle::new(Thread::green(handle)))
+    });
+    match (handle.flatten(), f) {
+        (Some(handle), _) => Ok(handle),
+        // SAFETY: neither closure nor result borrows.
+        (None, Some(f)) => unsafe {
+            Builder::new().spawn_with(f, (), site, Place::Anywhere(None))
+        },
+        (None, None) => unreachable!("the closure is taken only if the handle is made"),
+    }
+}
+
 /// Where a green thread may run.
 #[derive(Clone, Copy)]
 enum Place<'a> {

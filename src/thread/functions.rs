@@ -2,6 +2,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "off a green thread these are std's")]
 
+use std::panic::Location;
 use std::time::{Duration, Instant};
 
 use super::{Builder, JoinHandle, Thread};
@@ -55,7 +56,7 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    Builder::new().spawn(f).expect("failed to spawn a green thread")
+    super::builder::spawn_plain(f, Location::caller()).expect("failed to spawn a green thread")
 }
 
 /// Spawns a green thread on the caller's worker; neither closure nor result need be `Send`.

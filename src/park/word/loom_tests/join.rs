@@ -6,7 +6,7 @@
 use loom::sync::Arc;
 use loom::thread;
 
-use super::{Green, LOCK, POINT, beside};
+use super::{Green, LOCK, POINT, beside, bounded};
 use crate::park::word::{CLAIM_CANCEL, CLAIM_DEADLINE, CLAIM_WOKEN, Claim, Ends};
 use crate::primitive::atomic::AtomicUsize;
 use crate::primitive::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
@@ -137,7 +137,7 @@ fn a_joiner_gets_the_result() {
 
 #[test]
 fn a_cancelled_joiner_leaves_the_result_to_whoever_is_last() {
-    loom::model(|| {
+    bounded(4, || {
         let pair = Pair::new();
         let finisher = beside(&pair, Pair::finish);
         let canceller = beside(&pair, |pair| pair.joiner.wake_if(pair.joiner.word.cancel()));
@@ -156,7 +156,7 @@ fn a_cancelled_joiner_leaves_the_result_to_whoever_is_last() {
 
 #[test]
 fn a_joiner_whose_deadline_passed_may_join_again() {
-    loom::model(|| {
+    bounded(4, || {
         let pair = Pair::new();
         let finisher = beside(&pair, Pair::finish);
         let timer =
