@@ -7,7 +7,7 @@ use greenstd::io;
 use greenstd::net::{TcpListener, TcpStream};
 use greenstd::thread;
 
-fn echo(stream: TcpStream) {
+pub(crate) fn echo(stream: TcpStream) {
     if let Err(error) = io::copy(&mut &stream, &mut &stream) {
         eprintln!("{stream:?}: {error}");
     }

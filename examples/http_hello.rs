@@ -70,7 +70,7 @@ fn answer(out: &mut Vec<u8>, status: &str, text: &str, has_body: bool, keep_aliv
 }
 
 /// Answers requests in the order in which they come, until one end has had enough.
-fn serve(mut stream: TcpStream) -> io::Result<()> {
+pub(crate) fn serve(mut stream: TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let (mut room, mut bytes, mut out) = ([0; 4096], Vec::new(), Vec::new());
     let mut keep_alive = true;

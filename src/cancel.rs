@@ -120,6 +120,9 @@ pub(crate) enum Interrupt {
 impl Interrupt {
     /// Unwinds to whoever stops it: the root of the thread, or the limit's frame.
     pub(crate) fn unwind(self) -> ! {
+        // One second for all the I/O that destructors do on the way.
+        let grace = park::deadline_after(GRACE);
+        Holder::current().with(|limits| limits.grace.set(grace));
         match self {
             Interrupt::Cancelled => unwind(Cancelled::new()),
             Interrupt::Elapsed(limit) => unwind(LimitPassed { limit }),
@@ -157,11 +160,16 @@ fn nearer(a: Nearest, b: Nearest) -> Nearest {
 /// Those that were set on the stack it runs on are `own`. A generator has its own, which come and
 /// go with it; those of whoever resumes it are its `base`.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub(crate) struct Limits {
+    /// Whether any of the rest says something. Nearly always not, and then it is not looked at.
+    any: Cell<bool>,
     own: Cell<Nearest>,
     base: Cell<Nearest>,
     own_shields: Cell<u32>,
     base_shields: Cell<u32>,
+    /// Until when I/O may go on in a thread that unwinds by an interrupt.
+    grace: Cell<Option<u64>>,
 }
 
 // SAFETY is not at stake: each thread touches only its own. An `OsThread` is shared so that
@@ -174,13 +182,31 @@ impl Limits {
     /// The deadline that comes first, and the number of its limit.
     #[inline]
     pub(crate) fn nearest(&self) -> Nearest {
-        nearer(self.own.get(), self.base.get())
+        if self.any.get() { nearer(self.own.get(), self.base.get()) } else { None }
+    }
+
+    /// Sets the limits and shields of the stack that runs, and those of its resumers.
+    fn set(&self, own: Nearest, base: Nearest, own_shields: u32, base_shields: u32) {
+        self.own.set(own);
+        self.base.set(base);
+        self.own_shields.set(own_shields);
+        self.base_shields.set(base_shields);
+        self.any.set(own.is_some() || base.is_some() || own_shields + base_shields > 0);
+    }
+
+    fn set_own(&self, own: Nearest) {
+        self.set(own, self.base.get(), self.own_shields.get(), self.base_shields.get());
+    }
+
+    fn set_own_shields(&self, n: u32) {
+        self.set(self.own.get(), self.base.get(), n, self.base_shields.get());
     }
 
     /// Whether nothing shields the thread.
     #[inline]
     pub(crate) fn is_open(&self) -> bool {
-        self.own_shields.get() + self.base_shields.get() == 0 && cfg!(panic = "unwind")
+        cfg!(panic = "unwind")
+            && (!self.any.get() || self.own_shields.get() + self.base_shields.get() == 0)
     }
 }
 
@@ -205,11 +231,10 @@ impl Resumer {
     pub(crate) fn enter(generator: Suspended) -> Self {
         let holder = Holder::current();
         let (own, base, own_shields, base_shields) = holder.with(|limits| {
-            let base = limits.base.replace(limits.nearest());
-            let own = limits.own.replace(generator.own);
-            let own_shields = limits.own_shields.replace(generator.shields);
-            let base_shields = limits.base_shields.get();
-            limits.base_shields.set(base_shields + own_shields);
+            let (own, base) = (limits.own.get(), limits.base.get());
+            let (own_shields, base_shields) = (limits.own_shields.get(), limits.base_shields.get());
+            let shields = own_shields + base_shields;
+            limits.set(generator.own, nearer(own, base), generator.shields, shields);
             (own, base, own_shields, base_shields)
         });
         Resumer { own, base, own_shields, base_shields, holder }
@@ -218,12 +243,9 @@ impl Resumer {
     /// The generator is suspended, or has ended.
     pub(crate) fn leave(self) -> Suspended {
         self.holder.with(|limits| {
-            limits.base.set(self.base);
-            limits.base_shields.set(self.base_shields);
-            Suspended {
-                own: limits.own.replace(self.own),
-                shields: limits.own_shields.replace(self.own_shields),
-            }
+            let inside = Suspended { own: limits.own.get(), shields: limits.own_shields.get() };
+            limits.set(self.own, self.base, self.own_shields, self.base_shields);
+            inside
         })
     }
 }
@@ -287,11 +309,14 @@ pub fn timeout<T>(limit: Duration, f: impl FnOnce() -> T) -> Result<T, Elapsed> 
     let holder = Holder::current();
     let outer = holder.with(|limits| {
         let outer = limits.own.get();
-        limits.own.set(nearer(outer, Some((deadline, number))));
+        limits.set_own(nearer(outer, Some((deadline, number))));
         outer
     });
     let result = panic::catch_unwind(AssertUnwindSafe(f));
-    holder.with(|limits| limits.own.set(outer));
+    holder.with(|limits| {
+        limits.set_own(outer);
+        limits.grace.set(None);
+    });
     match result {
         Ok(value) => Ok(value),
         Err(payload) => match payload.downcast_ref::<LimitPassed>() {
@@ -321,11 +346,11 @@ pub fn shield<T>(f: impl FnOnce() -> T) -> T {
     struct Shield(Holder);
     impl Drop for Shield {
         fn drop(&mut self) {
-            self.0.with(|limits| limits.own_shields.set(limits.own_shields.get() - 1));
+            self.0.with(|limits| limits.set_own_shields(limits.own_shields.get() - 1));
         }
     }
     let shield = Shield(Holder::current());
-    shield.0.with(|limits| limits.own_shields.set(limits.own_shields.get() + 1));
+    shield.0.with(|limits| limits.set_own_shields(limits.own_shields.get() + 1));
     f()
 }
 
@@ -358,10 +383,13 @@ pub(crate) fn give_way(section: &Section) {
     section.yield_now();
 }
 
-/// The deadline that I/O gets on top of its own because the thread unwinds after a cancel.
+/// The deadline that I/O gets on top of its own because the thread unwinds by an interrupt.
+#[inline]
 pub(crate) fn io_grace() -> Option<u64> {
-    let cancelled = Section::enter_green().is_some_and(|section| {
-        section.word().is_cancelled() && section.limits().is_open()
-    });
-    if cancelled && std::thread::panicking() { park::deadline_after(GRACE) } else { None }
+    if std::thread::panicking() { io_grace_slow() } else { None }
+}
+
+#[cold]
+fn io_grace_slow() -> Option<u64> {
+    Holder::current().with(|limits| limits.grace.get().filter(|_| limits.is_open()))
 }

@@ -110,3 +110,6 @@ impl WaitList {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

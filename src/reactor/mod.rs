@@ -111,6 +111,11 @@ impl Reactor {
         greenrt_arch::fd::wait(self.registry.as_fd(), false, Some(Duration::ZERO)).unwrap_or(true)
     }
 
+    /// Waits until there are events, and takes none of them.
+    pub(crate) fn wait(&self, timeout: Option<Duration>) {
+        let _ = greenrt_arch::fd::wait(self.registry.as_fd(), false, timeout);
+    }
+
     /// Registers a source, so that its events come to this worker.
     fn register(&self, source: &Arc<Source>) -> std_io::Result<u64> {
         let fd = source.fd();
@@ -186,42 +191,76 @@ impl Reactor {
             std::process::abort();
         }
         match &events.portable {
-            None => self.dispatch(events.precise.iter().map(|event| {
-                let end = event.hup() || event.error();
-                let readiness = Readiness {
-                    readable: event.readable(),
-                    writable: event.writable(),
-                    read_end: event.read_closed() || event.priority(),
-                    end,
+            None => {
+                let all = || {
+                    events.precise.iter().map(|event| {
+                        let readiness = Readiness {
+                            readable: event.readable(),
+                            writable: event.writable(),
+                            read_end: event.read_closed() || event.priority(),
+                            end: event.hup() || event.error(),
+                        };
+                        (event.token, readiness)
+                    })
                 };
-                (event.token, readiness)
-            })),
-            Some(portable) => self.dispatch(portable.iter().map(|event| {
-                let readiness = Readiness {
-                    readable: event.is_readable(),
-                    writable: event.is_writable(),
-                    read_end: event.is_read_closed() || event.is_priority(),
-                    end: event.is_error() || event.is_write_closed(),
+                self.dispatch(all(), all().map(|(token, _)| token));
+            }
+            Some(portable) => {
+                let all = || {
+                    portable.iter().map(|event| {
+                        let readiness = Readiness {
+                            readable: event.is_readable(),
+                            writable: event.is_writable(),
+                            read_end: event.is_read_closed() || event.is_priority(),
+                            end: event.is_error() || event.is_write_closed(),
+                        };
+                        (event.token().0 as u64, readiness)
+                    })
                 };
-                (event.token().0 as u64, readiness)
-            })),
+                self.dispatch(all(), all().map(|(token, _)| token));
+            }
         }
     }
 
+    /// Hands each event to its source. `ahead` has the same tokens, to fetch memory that is needed
+    /// soon: with many descriptors none of it is in the cache.
     #[inline]
-    fn dispatch(&self, events: impl Iterator<Item = (u64, Readiness)>) {
-        let mut slots = None;
-        for (token, readiness) in events {
-            if token == WAKER as u64 {
-                continue;
+    fn dispatch(
+        &self,
+        events: impl Iterator<Item = (u64, Readiness)>,
+        mut ahead: impl Iterator<Item = u64>,
+    ) {
+        const SOURCES_AHEAD: usize = 6;
+        const WAITERS_AHEAD: usize = 3;
+        let Some(first) = ahead.next() else { return };
+        let slots = self.sources.lock();
+        // The sources of the next events, those that are closed left out.
+        let mut coming: [Option<&Source>; SOURCES_AHEAD] = [None; SOURCES_AHEAD];
+        for (place, token) in coming.iter_mut().zip(std::iter::once(first).chain(&mut ahead)) {
+            *place = slots.find(token);
+        }
+        coming.iter().flatten().for_each(|source| source.prefetch());
+        for (at, (token, readiness)) in events.enumerate() {
+            if let Some(source) = coming[(at + WAITERS_AHEAD) % SOURCES_AHEAD] {
+                source.prefetch_reader();
             }
-            let slots = slots.get_or_insert_with(|| self.sources.lock());
-            let Some(slot) = slots.slots.get(token as u32 as usize) else { continue };
-            if slot.generation == (token >> 32) as u32
-                && let Some(source) = &slot.source
-            {
+            let source = coming[at % SOURCES_AHEAD];
+            let next = ahead.next().and_then(|token| slots.find(token));
+            next.inspect(|source| source.prefetch());
+            coming[at % SOURCES_AHEAD] = next;
+            if let Some(source) = source {
+                debug_assert!(token != WAKER as u64);
                 source.on_event(readiness);
             }
         }
+    }
+}
+
+impl Slots {
+    /// The source that an event is for. None for the waker's, and for events of what has closed.
+    #[inline]
+    fn find(&self, token: u64) -> Option<&Source> {
+        let slot = self.slots.get(token as u32 as usize)?;
+        slot.source.as_deref().filter(|_| slot.generation == (token >> 32) as u32)
     }
 }

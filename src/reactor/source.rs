@@ -27,6 +27,11 @@
 //! An edge wakes one waiter of a direction; when its operation has succeeded and the bit is still
 //! set, it wakes the next. The end and errors wake all.
 //!
+//! Nearly always there is one waiter at most. It is noted here by its record alone, so that an
+//! event touches the source and the record, two or three cache lines, and nothing of the stack
+//! that it wakes; only those who come after it queue in a list. With a thousand connections every
+//! line is a miss.
+//!
 //! # Locks
 //!
 //! `register` and `deregister` take the lock of the reactor's slots, `on_event` is called under it
@@ -37,17 +42,19 @@
 use std::io;
 use std::os::fd::RawFd;
 use std::pin::{Pin, pin};
-use std::ptr;
+use std::ptr::{self, NonNull};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+use std::sync::atomic::{AtomicPtr, AtomicU32};
 
+use greenrt_arch::context;
 use parking_lot::Mutex;
 
 use super::Readiness;
 use crate::park::reason::Reason;
-use crate::park::word::Ends;
-use crate::park::{Ended, Episode, Wake};
+use crate::park::word::{CLAIM_WOKEN, Ends};
+use crate::park::{Ended, Episode, Target, Wake};
+use crate::record::Record;
 use crate::scheduler::worker::Shared;
 use crate::scheduler::with_local;
 use crate::wait_queue::{WaitList, Waiter};
@@ -98,15 +105,35 @@ impl Direction {
 pub(crate) struct Seen(u32);
 
 /// See the module's documentation.
+#[repr(C, align(64))]
 pub(crate) struct Source {
     fd: RawFd,
     readiness: AtomicU32,
+    /// Who waited last to read; only to fetch its memory ahead.
+    last_reader: AtomicPtr<Record>,
     state: Mutex<State>,
 }
 
+/// Who waits for one direction, in the order in which they came.
+struct Waiting {
+    /// The first, while it is the only one, or was when it came.
+    first: Option<NonNull<Record>>,
+    more: WaitList,
+}
+
+impl Waiting {
+    const fn new() -> Self {
+        Waiting { first: None, more: WaitList::new() }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.first.is_none() && self.more.is_empty()
+    }
+}
+
+#[repr(C)]
 struct State {
-    readers: WaitList,
-    writers: WaitList,
+    readers: Waiting,
     /// The worker whose reactor has it, and its token there.
     home: Option<(Arc<Shared>, u64)>,
     /// Waits in a row from one other worker.
@@ -114,7 +141,13 @@ struct State {
     /// Somebody is registering it, or taking it from its old home.
     moving: bool,
     closed: bool,
+    writers: Waiting,
 }
+
+// SAFETY: the records are touched under the lock that the state lies behind, and through their
+// atomics only; the lists are made for it.
+unsafe impl Send for State {}
+
 
 impl State {
     /// Whether a reactor has it, and it should stay there while the calling worker waits.
@@ -133,7 +166,7 @@ impl State {
         self.n_foreign < MOVE_AFTER || self.moving
     }
 
-    fn list(&mut self, direction: Direction) -> &mut WaitList {
+    fn waiting(&mut self, direction: Direction) -> &mut Waiting {
         match direction {
             Direction::Read => &mut self.readers,
             Direction::Write => &mut self.writers,
@@ -146,9 +179,10 @@ impl Source {
         Arc::new(Source {
             fd,
             readiness: AtomicU32::new(READ | WRITE),
+            last_reader: AtomicPtr::new(ptr::null_mut()),
             state: Mutex::new(State {
-                readers: WaitList::new(),
-                writers: WaitList::new(),
+                readers: Waiting::new(),
+                writers: Waiting::new(),
                 home: None,
                 n_foreign: 0,
                 moving: false,
@@ -215,12 +249,34 @@ impl Source {
     /// Takes the next waiter of a direction out of its list.
     #[inline]
     fn next_waiter(&self, state: &mut State, direction: Direction) -> Option<Wake> {
-        let list = state.list(direction);
-        let wake = list.wake_one();
-        if list.is_empty() {
+        let waiting = state.waiting(direction);
+        let first = waiting.first.take().filter(|record| {
+            // SAFETY: a thread that is noted here stays in its wait until it is claimed, or has
+            // taken itself out under the lock.
+            unsafe { record.as_ref() }.word.claim(CLAIM_WOKEN)
+        });
+        let wake = match first {
+            Some(record) => Some(Wake::Green(record)),
+            None => waiting.more.wake_one(),
+        };
+        if waiting.is_empty() {
             self.readiness.fetch_and(!direction.waiting(), AcqRel);
         }
         wake
+    }
+
+    /// Fetches its own memory.
+    #[inline]
+    pub(super) fn prefetch(&self) {
+        let at = ptr::from_ref(self).addr();
+        context::prefetch(at);
+        context::prefetch(at + 64);
+    }
+
+    /// Fetches the record of who probably waits to read.
+    #[inline]
+    pub(super) fn prefetch_reader(&self) {
+        context::prefetch(self.last_reader.load(Relaxed).addr());
     }
 
     /// Called by the worker that has it registered.
@@ -284,8 +340,12 @@ impl Source {
                 Ok(episode) => episode,
                 Err(ended) => return Ok(ended),
             };
-            let waiter = pin!(Waiter::new(episode.target(), 0));
-            let queued = Queued { source: self, direction, waiter: waiter.as_ref() };
+            let target = episode.target();
+            let Target::Green(record) = target else {
+                unreachable!("greenrt: an OS thread waits for a descriptor in poll(2)")
+            };
+            let waiter = pin!(Waiter::new(target, 0));
+            let queued = Queued { source: self, direction, record, waiter: waiter.as_ref() };
             match queued.queue() {
                 Queue::Waits => {}
                 Queue::Ready => return Ok(Ended::Woken(0)),
@@ -370,10 +430,12 @@ impl Source {
     }
 }
 
-/// A waiter in one of the lists; leaves it when dropped.
+/// Somebody who waits for a direction; leaves it when dropped.
 struct Queued<'a> {
     source: &'a Source,
     direction: Direction,
+    record: NonNull<Record>,
+    /// In the list, if it was not the first.
     waiter: Pin<&'a Waiter>,
 }
 
@@ -394,8 +456,16 @@ impl Queued<'_> {
         if !state.is_home() {
             return Queue::Homeless;
         }
-        // SAFETY: `drop` removes it, under the same lock, unless somebody else has.
-        unsafe { state.list(self.direction).push(self.waiter) };
+        let waiting = state.waiting(self.direction);
+        if waiting.is_empty() {
+            waiting.first = Some(self.record);
+            if self.direction == Direction::Read {
+                self.source.last_reader.store(self.record.as_ptr(), Relaxed);
+            }
+        } else {
+            // SAFETY: `drop` removes it, under the same lock, unless somebody else has.
+            unsafe { waiting.more.push(self.waiter) };
+        }
         // AcqRel, one word: either we see the bits of an event, or the event sees that we wait.
         let before = self.source.readiness.fetch_or(self.direction.waiting(), AcqRel);
         if before & (self.direction.bit() | self.direction.end()) == 0 {
@@ -409,9 +479,13 @@ impl Queued<'_> {
 impl Drop for Queued<'_> {
     fn drop(&mut self) {
         let mut state = self.source.state.lock();
-        let list = state.list(self.direction);
-        list.remove(self.waiter);
-        if list.is_empty() {
+        let waiting = state.waiting(self.direction);
+        if waiting.first == Some(self.record) {
+            waiting.first = None;
+        } else {
+            waiting.more.remove(self.waiter);
+        }
+        if waiting.is_empty() {
             self.source.readiness.fetch_and(!self.direction.waiting(), AcqRel);
         }
     }

@@ -1,6 +1,7 @@
 //! Memory for records, which never becomes anything else.
 //!
-//! Blocks of 32 to 1024 bytes by steps of 32, carved from chunks of 256 KiB as they are needed. A worker keeps free
+//! Blocks of 128 to 1024 bytes by steps of 64, which is a cache line, carved from chunks of 256 KiB
+//! as they are needed. A worker keeps free
 //! ones of each size in a cache of its own and trades with the depot by the batch; other threads
 //! go to the depot. Chunks are never freed: a program that once had a million green threads keeps
 //! the memory for a million records (128 bytes each if their closures are small), and the next
@@ -19,8 +20,8 @@ use parking_lot::Mutex;
 use super::{Record, RecordRef};
 use crate::scheduler;
 
-const STEP: usize = 32;
-const CLASSES: usize = 33;
+const STEP: usize = 64;
+const CLASSES: usize = 17;
 const CHUNK_BYTES: usize = 256 * 1024;
 /// How many records move between a worker's cache and the depot at a time.
 const BATCH: u32 = 128;

@@ -48,16 +48,23 @@ const JOIN_DETACHED: usize = 3;
 
 /// See the module's documentation. The fields that `debug::dump` reads are atomic; the others are
 /// written by `init`, before anybody else can hold a reference, and never again.
+///
+/// The first cache line is what waking, switching and parking touch.
+#[repr(C)]
 pub(crate) struct Record {
     /// Who may end its wait, and who did.
     pub(crate) word: WaitWord,
     refs: AtomicU32,
-    id: AtomicU64,
     /// The worker it runs on for life, from its first run on.
     worker: AtomicPtr<Shared>,
     /// The top of its stack, while it has one.
     pub(crate) frame: Cell<*mut Frame>,
+    reason: AtomicU64,
+    sp: AtomicUsize,
+    fp: AtomicUsize,
+    ip: AtomicUsize,
     link: AtomicPtr<Record>,
+    // The second line: spawn, join, and the dump.
     /// | value    | meaning                                     | left by                |
     /// |----------|---------------------------------------------|------------------------|
     /// | EMPTY    | running, nobody waits for the end           | joiner, drop, finisher |
@@ -66,10 +73,7 @@ pub(crate) struct Record {
     /// | BUSY     | ended, the finisher still reads the waiter  | finisher               |
     /// | DONE     | ended, the result is there                  |                        |
     join: AtomicUsize,
-    reason: AtomicU64,
-    sp: AtomicUsize,
-    fp: AtomicUsize,
-    ip: AtomicUsize,
+    id: AtomicU64,
     /// This and the table are `None` only in memory that has never been a live record.
     site: Cell<Option<&'static Location<'static>>>,
     vtable: Cell<Option<&'static Vtable>>,

@@ -57,10 +57,11 @@ unsafe impl Stack for Bounds {
 /// What a green thread has as long as it has a stack.
 #[repr(C, align(64))]
 pub(crate) struct Frame {
+    // One cache line: what each switch touches, and whether there are limits at all.
     coroutine: UnsafeCell<Coroutine<(), (), (), Bounds>>,
     yielder: Cell<*const Yielder<(), ()>>,
-    pub(crate) limits: Limits,
     slot: Slot,
+    pub(crate) limits: Limits,
 }
 
 impl Frame {

@@ -36,6 +36,8 @@ const ROUND_MAX: u32 = 256;
 const ROUND_NS: u64 = 200_000;
 /// The naps of a worker that searches for something to steal, in microseconds.
 const NAPS_US: [u64; 7] = [20, 40, 80, 160, 320, 320, 320];
+/// A nap after which a worker takes what it should rather leave to others.
+const LONG_NAP_US: u64 = 320;
 /// How often a worker whose spawned threads wait for a stack tries again.
 const STACK_RETRY: Duration = Duration::from_millis(10);
 
@@ -136,6 +138,13 @@ impl Shared {
 
     pub(crate) fn n_ended(&self) -> usize {
         self.n_ended.load(Acquire)
+    }
+
+    /// Whether this worker has more threads than another, by a margin.
+    #[inline]
+    fn has_more_than(&self, other: &Shared) -> bool {
+        let theirs = other.n_bound();
+        self.n_bound() > theirs + 8 + theirs / 32
     }
 
     /// How many threads are, or are about to be, bound to this worker.
@@ -335,10 +344,8 @@ impl Local {
     /// A sibling with so many fewer started threads that a spawn should go there.
     fn less_loaded(&self) -> Option<&Shared> {
         let workers = self.runtime.workers();
-        let mine = self.shared.n_bound();
         let other = &workers[self.random_below(workers.len())];
-        let theirs = other.n_bound();
-        (mine > theirs + 8 + theirs / 32).then_some(&**other)
+        self.shared.has_more_than(other).then_some(&**other)
     }
 
     fn random_below(&self, n: usize) -> usize {
@@ -655,7 +662,7 @@ impl Local {
                 self.shared.sleeper.awake();
                 self.fire_timers(self.clock().now());
                 self.take_inbox();
-                if self.steal() || self.has_runnable() {
+                if self.steal(nap) || self.has_runnable() {
                     if search.found() {
                         self.runtime.wake_searcher(&self.shared);
                     }
@@ -697,12 +704,18 @@ impl Local {
 
     /// Takes half of what has lain in a sibling's fresh queue since the last `look`: what its own
     /// worker, busy with something long, has not come to.
-    fn steal(&self) -> bool {
+    ///
+    /// A worker that has more threads already than the victim takes only what the longest naps did
+    /// not see gone: threads that live long should be spread evenly.
+    fn steal(&self, nap: u64) -> bool {
         let workers = self.runtime.workers();
         let first = self.random_below(workers.len());
         for offset in 0..workers.len() {
             let victim = &workers[(first + offset) % workers.len()];
             if victim.index == self.shared.index {
+                continue;
+            }
+            if self.shared.has_more_than(victim) && nap < LONG_NAP_US {
                 continue;
             }
             let (head, _) = victim.fresh.span();
@@ -732,8 +745,11 @@ impl Local {
         let nearest = self.timers.with(|timers| timers.nearest());
         if self.runtime.wait_on_manual_clock(self.shared.index, nearest) {
             let retry = self.starved.with(|starved| (!starved.is_empty()).then_some(STACK_RETRY));
-            self.poll([retry, self.runtime.time_left()].into_iter().flatten().min());
+            let time = [retry, self.runtime.time_left()].into_iter().flatten().min();
+            // Events are left where they are, for siblings to see, until we say that we run.
+            self.shared.reactor.wait(time);
         }
         self.runtime.runs_on_manual_clock(self.shared.index);
+        self.poll(Some(Duration::ZERO));
     }
 }

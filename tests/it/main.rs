@@ -2,11 +2,22 @@
 
 mod support;
 
+mod cancel;
 mod fairness;
+mod greenstd_threads;
+mod generator;
 mod idle;
 mod manual_clock;
+mod net;
+mod net_examples;
+mod net_limits;
 mod order;
+mod panics;
+mod park;
 mod placement;
 mod same;
+mod scope;
 mod smoke;
+mod spawn;
 mod time;
+mod timeout;

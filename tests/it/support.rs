@@ -136,18 +136,11 @@ pub(crate) fn spawn_at<T: Send + 'static>(
     greenrt::Builder::new().worker(worker).spawn(f).unwrap()
 }
 
-/// Runs `f` on a plain OS thread and waits for it, without blocking a worker.
+/// Runs `f` on a plain OS thread and waits for it, without blocking a worker, and without parking.
 pub(crate) fn on_os_thread<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T {
-    let waiting = greenrt::current();
-    let thread = thread::spawn(move || {
-        let result = panic::catch_unwind(AssertUnwindSafe(f));
-        waiting.unpark();
-        result
-    });
-    while !thread.is_finished() {
-        greenrt::park_timeout(Duration::from_millis(1));
-    }
-    thread.join().unwrap().unwrap_or_else(|payload| panic::resume_unwind(payload))
+    let thread = thread::spawn(f);
+    wait_until(|| thread.is_finished());
+    thread.join().unwrap_or_else(|payload| panic::resume_unwind(payload))
 }
 
 /// A plain OS thread with a name.

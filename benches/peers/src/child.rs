@@ -7,6 +7,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Instant;
 
 use crate::Runtime;
+use crate::quiet;
 
 /// Where workloads and servers run.
 pub(crate) const SERVER_CPU: usize = 0;
@@ -36,6 +37,24 @@ fn clock_ns(clock: libc::clockid_t) -> u64 {
 /// CPU time of the calling process.
 pub(crate) fn own_cpu_ns() -> u64 {
     clock_ns(libc::CLOCK_PROCESS_CPUTIME_ID)
+}
+
+/// CPU time of the children that have ended and were waited for.
+pub(crate) fn reaped_cpu_ns() -> u64 {
+    // SAFETY: all zeros is a valid usage.
+    let mut usage: libc::rusage = unsafe { mem::zeroed() };
+    // SAFETY: `usage` is a place for the answer.
+    unsafe { libc::getrusage(libc::RUSAGE_CHILDREN, &raw mut usage) };
+    let ns = |time: libc::timeval| time.tv_sec as u64 * 1_000_000_000 + time.tv_usec as u64 * 1000;
+    ns(usage.ru_utime) + ns(usage.ru_stime)
+}
+
+/// CPU time of a process, all its threads, those that have ended included.
+pub(crate) fn cpu_ns_of(id: u32) -> Option<u64> {
+    let mut clock = 0;
+    // SAFETY: `clock` is a place for the answer.
+    let result = unsafe { libc::clock_getcpuclockid(id as i32, &raw mut clock) };
+    (result == 0).then(|| clock_ns(clock))
 }
 
 /// A stopwatch for wall and CPU time of this process.
@@ -81,6 +100,7 @@ impl Peer {
             command.env("GREENRT_THREAD_LOCALS", kind);
         }
         let mut child = command.spawn().map_err(|error| error.to_string())?;
+        quiet::born(child.id());
         let input = child.stdin.take().expect("asked for above");
         let output = BufReader::new(child.stdout.take().expect("asked for above"));
         Ok(Peer { child, input, output })
@@ -114,13 +134,9 @@ impl Peer {
         self.child.id()
     }
 
-    /// CPU time that all its threads have used, those that have ended included.
+    /// CPU time that it has used.
     pub(crate) fn cpu_ns(&self) -> u64 {
-        let mut clock = 0;
-        // SAFETY: `clock` is a place for the answer.
-        let result = unsafe { libc::clock_getcpuclockid(self.id() as i32, &raw mut clock) };
-        assert_eq!(result, 0, "a child has no CPU clock");
-        clock_ns(clock)
+        cpu_ns_of(self.id()).expect("the clock of a child that lives")
     }
 
     /// Bytes resident, and bytes of page tables.
@@ -143,6 +159,7 @@ impl Peer {
 
 impl Drop for Peer {
     fn drop(&mut self) {
+        quiet::dead(self.id());
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -127,10 +127,10 @@ impl Client {
             self.connections.push(connection);
         }
         let (mut n_waiting, mut n_done) = (n, 0);
-        let mut buffer = [0; 4096];
+        let (mut buffer, mut ready) = ([0; 4096], Vec::new());
         while n_waiting > 0 {
-            for event in self.epoll.wait(-1)? {
-                let slot = event as usize;
+            ready.extend(self.epoll.wait(-1)?.map(|slot| slot as usize));
+            for slot in ready.drain(..) {
                 let connection = &mut self.connections[slot];
                 connection.n_received += connection.receive(&mut buffer)?;
                 if connection.n_received < MESSAGE.len() {

@@ -8,13 +8,15 @@
 //! --pairs N        measurements of each runtime in a row, interleaved; 10 if not said, 3 in slow rows
 //! --runtimes a,b   only these: greenrt, shared, private, tokio, may, smol, threads, epoll
 //! --quick          three measurements, and shorter ones
+//! --patience S     seconds to wait for each measurement to be undisturbed; 10 if not said
 //! --strace         also counts the system calls of an echo (needs strace)
 //! ```
 //!
 //! # How it measures
 //!
 //! Every runtime runs in a child process of its own, which is this program with other arguments.
-//! One is measured after the other, a short while each, and the order turns round each time. The
+//! One is measured after the other, a short while each, and the order turns round each time. If
+//! something else runs on the machine it is waited for, and what it disturbed is measured again. The
 //! *ratio* of a runtime to greenrt is taken within each round, so that what slows the machine down
 //! for a while slows both. Intervals are those of the median, at 95 % (from the order of the
 //! figures, without assuming a distribution); with fewer than six rounds, smallest and largest.
@@ -26,6 +28,7 @@
 mod child;
 mod load;
 mod options;
+mod quiet;
 mod report;
 mod rows;
 mod serve;

@@ -1,5 +1,7 @@
 //! The command line.
 
+use std::time::Duration;
+
 use crate::Runtime;
 
 pub(crate) struct Options {
@@ -9,6 +11,7 @@ pub(crate) struct Options {
     pub(crate) quick: bool,
     pub(crate) strace: bool,
     pub(crate) list: bool,
+    pub(crate) patience: Duration,
 }
 
 impl Options {
@@ -20,6 +23,7 @@ impl Options {
             quick: false,
             strace: false,
             list: false,
+            patience: Duration::from_secs(10),
         };
         let mut arguments = arguments.iter();
         while let Some(&argument) = arguments.next() {
@@ -28,6 +32,10 @@ impl Options {
                 "--pairs" => {
                     let n = value()?.parse().map_err(|error| format!("--pairs: {error}"))?;
                     options.pairs = Some(std::cmp::max(n, 1));
+                }
+                "--patience" => {
+                    let seconds = value()?.parse().map_err(|error| format!("--patience: {error}"))?;
+                    options.patience = Duration::from_secs(seconds);
                 }
                 "--runtimes" => {
                     let names = value()?.split(',').map(|name| {

@@ -23,9 +23,13 @@ impl Outcome {
 }
 
 /// Prints the part of the table that belongs to a row.
-pub(crate) fn print(name: &str, columns: &[&str], outcomes: &[Outcome]) {
+pub(crate) fn print(name: &str, columns: &[&str], outcomes: &[Outcome], n_disturbed: usize) {
     let n_rounds = outcomes.iter().map(|outcome| outcome.rounds.len()).max().unwrap_or(0);
-    println!("\n{name}  ({n_rounds} rounds)");
+    let disturbed = match n_disturbed {
+        0 => String::new(),
+        n => format!(", {n} measurements disturbed"),
+    };
+    println!("\n{name}  ({n_rounds} rounds{disturbed})");
     let others: String = columns[1..].iter().map(|column| format!("{column:>12}")).collect();
     println!(
         "  {:8} {:>10}  {:>21}   {:>8}  {:>15}{others}",

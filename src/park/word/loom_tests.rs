@@ -1,17 +1,17 @@
 //! Every order in which a wait can be ended.
 //!
 //! The main thread of each model is a worker with one green thread. Its run queue is a count of how
-//! often the thread was pushed, with the orderings of an inbox.
+//! often the thread was pushed. A thread that nobody makes runnable is a deadlock, which the checker
+//! reports.
 
 mod join;
 mod readiness;
 
-use loom::sync::{Arc, Notify};
+use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 
 use super::*;
 use crate::primitive::atomic::AtomicUsize;
-use crate::primitive::atomic::Ordering::Release;
 
 const LOCK: Ends = Ends { by_token: false, by_cancel: false };
 const PARK: Ends = Ends { by_token: true, by_cancel: false };
@@ -22,8 +22,8 @@ const BOTH: Ends = Ends { by_token: true, by_cancel: true };
 struct Green {
     word: WaitWord,
     /// How often it was put into the run queue.
-    n_pushed: AtomicUsize,
-    pushed: Notify,
+    n_pushed: Mutex<usize>,
+    pushed: Condvar,
     /// How often it switched away and was resumed. Only it knows, so it is not part of the model.
     n_resumed: std::sync::atomic::AtomicUsize,
 }
@@ -32,15 +32,15 @@ impl Green {
     fn new() -> Self {
         Green {
             word: WaitWord::new(),
-            n_pushed: AtomicUsize::new(0),
-            pushed: Notify::new(),
+            n_pushed: Mutex::new(0),
+            pushed: Condvar::new(),
             n_resumed: std::sync::atomic::AtomicUsize::new(0),
         }
     }
 
     fn make_runnable(&self) {
-        self.n_pushed.fetch_add(1, Release);
-        self.pushed.notify();
+        *self.n_pushed.lock().unwrap() += 1;
+        self.pushed.notify_one();
     }
 
     /// Whoever's claim has succeeded makes it runnable. Returns whether it did.
@@ -54,9 +54,11 @@ impl Green {
     /// Switches away, and comes back when the run queue has it.
     fn switch(&self) -> Claim {
         let n_resumed = self.n_resumed.load(Relaxed);
-        while self.n_pushed.load(Acquire) == n_resumed {
-            self.pushed.wait();
+        let mut n_pushed = self.n_pushed.lock().unwrap();
+        while *n_pushed == n_resumed {
+            n_pushed = self.pushed.wait(n_pushed).unwrap();
         }
+        drop(n_pushed);
         self.n_resumed.store(n_resumed + 1, Relaxed);
         self.word.outcome().expect("resumed with its episode open")
     }
@@ -72,7 +74,7 @@ impl Green {
     /// Called in the end, when nobody else runs.
     fn check(&self) {
         assert!(!self.word.is_parked());
-        let n_pushed = self.n_pushed.load(Relaxed);
+        let n_pushed = *self.n_pushed.lock().unwrap();
         assert_eq!(n_pushed, self.n_resumed.load(Relaxed), "made runnable once for each switch");
     }
 }
@@ -176,7 +178,7 @@ fn deadline_cancel_and_unpark_are_one_claim() {
         let by_token = unpark.join().unwrap();
         shared.check();
         let n_claims = [by_deadline, by_cancel, by_token].into_iter().filter(|&by| by).count();
-        assert_eq!(n_claims, shared.n_pushed.load(Relaxed));
+        assert_eq!(n_claims, *shared.n_pushed.lock().unwrap());
         match outcome {
             CLAIM_DEADLINE => assert!(by_deadline),
             CLAIM_CANCEL => assert!(by_cancel || n_claims == 0),
@@ -346,8 +348,6 @@ fn waits_in_a_row_keep_their_outcomes_apart() {
 /// How an OS thread stops, as `os_thread.rs` has it: with a lock and a condition variable.
 #[test]
 fn an_os_thread_does_not_sleep_through_its_claim() {
-    use loom::sync::{Condvar, Mutex};
-
     loom::model(|| {
         let shared = Arc::new((WaitWord::new(), Mutex::new(()), Condvar::new()));
         let (word, lock, woken) = &*shared;

@@ -97,7 +97,9 @@ fn two_pushers_keep_their_orders() {
         let mut taken = Vec::new();
         take(&inbox, &mut taken);
         take(&inbox, &mut taken);
-        pushers.map(|pusher| pusher.join().unwrap());
+        for pusher in pushers {
+            pusher.join().unwrap();
+        }
         take(&inbox, &mut taken);
         check(taken, 2, 2);
     });
@@ -110,7 +112,9 @@ fn three_pushers_lose_nothing() {
         let pushers = [0, 1, 2].map(|who| pusher(&inbox, who, 1));
         let mut taken = Vec::new();
         take(&inbox, &mut taken);
-        pushers.map(|pusher| pusher.join().unwrap());
+        for pusher in pushers {
+            pusher.join().unwrap();
+        }
         take(&inbox, &mut taken);
         check(taken, 3, 1);
     });

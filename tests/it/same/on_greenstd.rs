@@ -8,5 +8,7 @@ use crate::support::on_each_runtime_and_off as run;
 mod fd_tests;
 #[path = "net.rs"]
 mod net_tests;
+#[path = "random.rs"]
+pub(super) mod random;
 #[path = "thread.rs"]
 mod thread_tests;

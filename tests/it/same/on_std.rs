@@ -8,5 +8,7 @@ use crate::support::limited as run;
 mod fd_tests;
 #[path = "net.rs"]
 mod net_tests;
+#[path = "random.rs"]
+pub(super) mod random;
 #[path = "thread.rs"]
 mod thread_tests;

@@ -10,3 +10,5 @@ use crate::support::limited as run;
 mod fd_tests;
 #[path = "net.rs"]
 mod net_tests;
+#[path = "random.rs"]
+pub(super) mod random;

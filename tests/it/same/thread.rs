@@ -22,8 +22,8 @@ fn join_returns_the_value() {
 #[test]
 fn join_returns_the_payload_of_a_panic() {
     run(|| {
-        let thread = thread::spawn(|| std::panic::resume_unwind(Box::new(42)));
-        let payload: Box<dyn std::any::Any + Send> = thread.join().map(|()| ()).unwrap_err();
+        let thread = thread::spawn::<_, ()>(|| std::panic::resume_unwind(Box::new(42)));
+        let payload: Box<dyn std::any::Any + Send> = thread.join().unwrap_err();
         assert_eq!(payload.downcast_ref::<i32>(), Some(&42));
     });
 }
@@ -162,9 +162,8 @@ fn a_scope_reports_a_panic_that_nobody_joined() {
             Some(&"a scoped thread panicked")
         );
         let joined = thread::scope(|s| {
-            s.spawn(|| std::panic::resume_unwind(Box::new(1)))
+            s.spawn::<_, ()>(|| std::panic::resume_unwind(Box::new(1)))
                 .join()
-                .map(|()| ())
         });
         assert_eq!(joined.unwrap_err().downcast_ref::<i32>(), Some(&1));
     });

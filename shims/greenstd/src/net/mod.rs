@@ -14,9 +14,9 @@
 //!   turned into a descriptor, or into a socket of std, leaves in the mode that its user asked for,
 //!   unless clones of it are left here: those need the other mode, which they share.
 //! - A socket made from a descriptor, or from a socket of std, begins in blocking mode, whatever
-//!   the descriptor was in. Its timeouts are those that the descriptor has.
-//! - Timeouts and mode that are set on the descriptor later, behind the socket's back, are not
-//!   noticed.
+//!   the descriptor was in, and with the timeouts that the descriptor has. From then on it shares
+//!   mode and timeouts with its clones made here, and not with other descriptors of the same socket:
+//!   what is set there is not noticed.
 //! - Operations are never interrupted by a signal (`ErrorKind::Interrupted`).
 //! - [`ToSocketAddrs`] takes literal addresses at once. To look up a name it blocks the worker for
 //!   now, as it blocks an OS thread.

@@ -49,6 +49,7 @@ impl Pair {
         match self.join.swap(BUSY, AcqRel) {
             EMPTY => self.join.store(DONE, Release),
             DETACHED => {
+                self.join.store(DETACHED, Relaxed);
                 self.consume();
                 self.join.store(DONE, Release);
             }
@@ -68,6 +69,9 @@ impl Pair {
     }
 
     fn wait_end(&self, ends: Ends) -> Claim {
+        if self.join.load(Acquire) == DONE {
+            return CLAIM_WOKEN;
+        }
         while !self.is_done() {
             if let Err(over) = self.joiner.word.open(ends) {
                 return over;
@@ -76,7 +80,9 @@ impl Pair {
             let queued = self.join.compare_exchange(EMPTY, WAITER, AcqRel, Relaxed).is_ok();
             let ended = if queued {
                 let ended = self.joiner.switch();
-                if self.join.compare_exchange(WAITER, EMPTY, AcqRel, Relaxed).is_err() {
+                if self.join.load(Relaxed) != WAITER
+                    || self.join.compare_exchange(WAITER, EMPTY, AcqRel, Relaxed).is_err()
+                {
                     self.wait_while_busy();
                 }
                 ended

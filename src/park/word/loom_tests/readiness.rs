@@ -79,15 +79,15 @@ impl Socket {
     fn wake_one(&self) {
         let claimed = {
             let mut queue = self.queue.lock().unwrap();
-            loop {
-                if queue.is_empty() {
-                    break None;
-                }
+            let mut claimed = None;
+            while claimed.is_none() && !queue.is_empty() {
                 let first = queue.remove(0);
-                if self.readers[first].word.claim(CLAIM_WOKEN) {
-                    break Some(first);
-                }
+                claimed = self.readers[first].word.claim(CLAIM_WOKEN).then_some(first);
             }
+            if queue.is_empty() {
+                self.readiness.fetch_and(!HAS_READERS, AcqRel);
+            }
+            claimed
         };
         if let Some(reader) = claimed {
             self.readers[reader].make_runnable();
@@ -124,7 +124,8 @@ impl Socket {
         };
         let parks = before & (READ | READ_END) == 0;
         let ended = if parks { green.switch() } else { CLAIM_WOKEN };
-        {
+        // Whoever woke it has taken the waiter out.
+        if !(parks && ended == CLAIM_WOKEN) {
             let mut queue = self.queue.lock().unwrap();
             queue.retain(|&other| other != me);
             if queue.is_empty() {
