@@ -250,24 +250,26 @@ impl Resumer {
     }
 }
 
-/// The limits of the calling thread, also where its thread-locals are gone already.
+/// The limits of whichever thread calls, which may be another one each time: a generator carries
+/// its frames from thread to thread.
+///
+/// An OS thread whose thread-locals are gone is remembered here, so that what is raised on its
+/// limits is taken down from the same.
 struct Holder(Option<Arc<OsThread>>);
 
 impl Holder {
     fn current() -> Self {
-        Holder(match scheduler::on_green_thread() {
-            true => None,
-            false => Some(OsThread::current()),
-        })
+        let known = scheduler::on_green_thread() || OsThread::known().is_some();
+        Holder((!known).then(OsThread::current))
     }
 
     fn with<R>(&self, f: impl FnOnce(&Limits) -> R) -> R {
-        match &self.0 {
+        if let Some(section) = Section::enter_green() {
+            return f(section.limits());
+        }
+        match OsThread::known().as_ref().or(self.0.as_ref()) {
             Some(thread) => f(thread.limits()),
-            None => {
-                let section = Section::enter_green().expect("greenrt: limits on another thread");
-                f(section.limits())
-            }
+            None => f(OsThread::current().limits()),
         }
     }
 }
@@ -361,20 +363,27 @@ pub(crate) fn cancel(thread: &Thread) {
     }
 }
 
-/// A point that need not wait: unwinds if the thread was asked to end.
+/// A point that need not wait: unwinds if the thread was asked to end, or a limit has passed.
 #[inline]
 pub(crate) fn check(section: &Section) {
-    if section.word().is_cancelled() && section.limits().is_open() {
+    if section.word().is_cancelled() || section.limits().any.get() {
         check_slow(section);
     }
 }
 
 #[cold]
 fn check_slow(section: &Section) {
-    if !std::thread::panicking() {
-        give_way(section);
-        Interrupt::Cancelled.unwind();
+    let limits = section.limits();
+    if !limits.is_open() || std::thread::panicking() {
+        return;
     }
+    let interrupt = match limits.nearest() {
+        _ if section.word().is_cancelled() => Interrupt::Cancelled,
+        Some((deadline, number)) if deadline <= park::now() => Interrupt::Elapsed(number),
+        _ => return,
+    };
+    give_way(section);
+    interrupt.unwind();
 }
 
 /// Whoever swallows what it unwinds with comes back soon: the others get their turn in between.

@@ -25,10 +25,13 @@ use std::time::{Duration, Instant};
 
 use greenrt_arch::overflow::{self, AltStack};
 use greenrt_arch::stack::Class;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
 use crate::clock::Clock;
 use crate::debug;
+use crate::park::reason::Reason;
+use crate::park::word::{CLAIM_WOKEN, Ends};
+use crate::park::{self, Episode, Target};
 use crate::record::{RecordRef, Start, arena, packet};
 use crate::scheduler::idle::Search;
 use crate::scheduler::worker::{Local, Shared};
@@ -56,8 +59,14 @@ pub(crate) struct Core {
     shutting_down: AtomicBool,
     shutdown_deadline: OnceLock<Instant>,
     manual: Mutex<ManualIdle>,
-    exited: Mutex<usize>,
-    one_exited: Condvar,
+    exited: Mutex<Exited>,
+}
+
+/// How many workers have left their loop, and who waits for all of them.
+#[derive(Default)]
+struct Exited {
+    n_workers: usize,
+    dropper: Option<Target>,
 }
 
 /// Which workers wait for a manual clock, and until when.
@@ -83,8 +92,7 @@ impl Core {
             shutting_down: AtomicBool::new(false),
             shutdown_deadline: OnceLock::new(),
             manual: Mutex::new(ManualIdle { waiting: vec![None; n_workers] }),
-            exited: Mutex::new(0),
-            one_exited: Condvar::new(),
+            exited: Mutex::new(Exited::default()),
         }))
     }
 
@@ -308,8 +316,8 @@ fn default_workers() -> usize {
 ///
 /// Dropping it cancels its green threads and waits until they have ended, at most for the time
 /// set by [`RuntimeBuilder::shutdown_timeout`]; what is left then is leaked, with a report on
-/// standard error. The wait blocks the calling OS thread, also when a green thread of another
-/// runtime does it. Dropped by one of its own green threads, it does not wait.
+/// standard error. A green thread of another runtime that drops it parks meanwhile. Dropped by one
+/// of its own green threads, it does not wait.
 ///
 /// # Examples
 ///
@@ -324,7 +332,8 @@ fn default_workers() -> usize {
 /// ```
 pub struct Runtime {
     core: Arc<Core>,
-    n_threads: usize,
+    /// The OS threads of its workers.
+    threads: Vec<std::thread::JoinHandle<()>>,
 }
 
 impl Runtime {
@@ -381,6 +390,36 @@ impl Runtime {
     }
 }
 
+impl Runtime {
+    /// Waits until every worker has left its loop; `false`: one of them does not come to it.
+    fn wait_exited(&self) -> bool {
+        let left = self.core.time_left().unwrap_or_default() + Duration::from_millis(100);
+        let give_up = Instant::now() + left.min(Duration::from_secs(1 << 30));
+        loop {
+            if self.core.exited.lock().n_workers == self.threads.len() {
+                return true;
+            }
+            // A worker that computes does not look at the time, and is left behind.
+            if give_up <= Instant::now() {
+                return false;
+            }
+            self.core.cancel_all();
+            let ends = Ends { by_token: false, by_cancel: false };
+            let Ok(episode) = Episode::open(Reason::SHUTDOWN, ends) else { continue };
+            self.core.exited.lock().dropper = Some(episode.target());
+            if self.core.exited.lock().n_workers < self.threads.len() {
+                // Not on a manual clock, which this would make run ahead.
+                let system = with_local(|local| local.clock().manual().is_none()).unwrap_or(true);
+                let slice = system.then(|| park::deadline_after(Duration::from_millis(10)));
+                let _ended = episode.park(slice.flatten());
+            } else {
+                drop(episode);
+            }
+            self.core.exited.lock().dropper = None;
+        }
+    }
+}
+
 impl fmt::Debug for Runtime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Runtime")
@@ -398,20 +437,10 @@ impl Drop for Runtime {
             // workers end when their threads have.
             return;
         }
-        let left = self.core.time_left().unwrap_or_default() + Duration::from_millis(100);
-        let give_up = Instant::now() + left.min(Duration::from_secs(1 << 30));
-        let mut exited = self.core.exited.lock();
-        while *exited < self.n_threads {
-            let slice = Duration::from_millis(10);
-            if self.core.one_exited.wait_for(&mut exited, slice).timed_out() {
-                // A worker that computes does not look at the time, and is left behind.
-                if give_up <= Instant::now() {
-                    break;
-                }
-                self.core.cancel_all();
-            }
+        if self.wait_exited() {
+            // They have nothing left to do but to go, taking their descriptors along.
+            self.threads.drain(..).for_each(|thread| drop(thread.join()));
         }
-        drop(exited);
         if self.core.n_live() > 0 {
             self.core.report_leaked();
             // What others make runnable later still goes to these workers' inboxes.
@@ -468,13 +497,13 @@ impl RuntimeBuilder {
     pub fn build(self) -> io::Result<Runtime> {
         let n_workers = self.options.n_workers.unwrap_or_else(default_workers);
         let core = Core::new(n_workers, &self.options)?;
-        let mut runtime = Runtime { core, n_threads: 0 };
+        let mut runtime = Runtime { core, threads: Vec::with_capacity(n_workers) };
         for index in 0..n_workers {
             let core = Arc::clone(&runtime.core);
             let name = format!("{}-{index}", self.options.name);
             #[expect(clippy::disallowed_methods, reason = "workers are OS threads")]
-            std::thread::Builder::new().name(name).spawn(move || work(core, index))?;
-            runtime.n_threads += 1;
+            let thread = std::thread::Builder::new().name(name).spawn(move || work(core, index))?;
+            runtime.threads.push(thread);
         }
         Ok(runtime)
     }
@@ -491,8 +520,14 @@ fn work(core: Arc<Core>, index: usize) {
         std::mem::forget(local);
     }
     drop(alt_stack);
-    *core.exited.lock() += 1;
-    core.one_exited.notify_all();
+    let wake = {
+        let mut exited = core.exited.lock();
+        exited.n_workers += 1;
+        exited.dropper.as_ref().and_then(|dropper| dropper.claim(CLAIM_WOKEN))
+    };
+    if let Some(wake) = wake {
+        wake.wake();
+    }
 }
 
 /// The global runtime, started now if it does not run yet.

@@ -24,12 +24,17 @@ pub(crate) struct OsThread {
 }
 
 impl OsThread {
-    /// The calling OS thread's. Made anew when its thread-locals are gone already.
-    pub(crate) fn current() -> Arc<OsThread> {
+    /// The calling OS thread's; `None` when its thread-locals are gone already.
+    pub(crate) fn known() -> Option<Arc<OsThread>> {
         let known = CURRENT.try_with(|current| {
             Arc::clone(current.borrow_mut().get_or_insert_with(|| Arc::new(OsThread::new())))
         });
-        known.unwrap_or_else(|_| Arc::new(OsThread::new()))
+        known.ok()
+    }
+
+    /// The calling OS thread's. Made anew when its thread-locals are gone already.
+    pub(crate) fn current() -> Arc<OsThread> {
+        Self::known().unwrap_or_else(|| Arc::new(OsThread::new()))
     }
 
     fn new() -> Self {

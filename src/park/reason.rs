@@ -37,6 +37,7 @@ kinds! {
     RUNNING = 8, "running";
     ENDED = 9, "ended";
     STACK = 10, "a free stack";
+    SHUTDOWN = 11, "end of a runtime, not cancellable here";
 }
 
 impl Reason {

@@ -230,8 +230,8 @@ impl Reactor {
         events: impl Iterator<Item = (u64, Readiness)>,
         mut ahead: impl Iterator<Item = u64>,
     ) {
-        const SOURCES_AHEAD: usize = 6;
-        const WAITERS_AHEAD: usize = 3;
+        const SOURCES_AHEAD: usize = 8;
+        const WAITERS_AHEAD: usize = 4;
         let Some(first) = ahead.next() else { return };
         let slots = self.sources.lock();
         // The sources of the next events, those that are closed left out.

@@ -119,6 +119,9 @@ impl Record {
         record.worker.store(ptr::null_mut(), Relaxed);
         record.frame.set(ptr::null_mut());
         record.join.store(JOIN_EMPTY, Relaxed);
+        record.sp.store(0, Relaxed);
+        record.fp.store(0, Relaxed);
+        record.ip.store(0, Relaxed);
         record.reason.store(Reason::FRESH.to_bits(), Relaxed);
         record.site.set(Some(start.site));
         record.vtable.set(Some(vtable));

@@ -34,6 +34,8 @@ const CREDITS: u32 = 128;
 const ROUND_MAX: u32 = 256;
 /// How long a round should take, in nanoseconds.
 const ROUND_NS: u64 = 200_000;
+/// How many cache lines of a parked stack are fetched ahead: the frames of a call that waits.
+const STACK_LINES: usize = 8;
 /// The naps of a worker that searches for something to steal, in microseconds.
 const NAPS_US: [u64; 7] = [20, 40, 80, 160, 320, 320, 320];
 /// A nap after which a worker takes what it should rather leave to others.
@@ -168,7 +170,8 @@ fn prefetch_stack(record: &Record) {
     let frame = record.frame.get();
     if !frame.is_null() {
         context::prefetch(frame.addr());
-        context::prefetch(record.stack_pointer());
+        let sp = record.stack_pointer();
+        (0..STACK_LINES).for_each(|line| context::prefetch(sp + line * 64));
     }
 }
 

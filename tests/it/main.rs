@@ -4,6 +4,8 @@ mod support;
 
 mod cancel;
 mod fairness;
+mod runtime;
+mod exploits;
 mod greenstd_threads;
 mod generator;
 mod idle;
@@ -15,6 +17,8 @@ mod order;
 mod panics;
 mod park;
 mod placement;
+mod debug;
+mod resources;
 mod same;
 mod scope;
 mod smoke;

@@ -8,7 +8,7 @@
 //! --pairs N        measurements of each runtime in a row, interleaved; 10 if not said, 3 in slow rows
 //! --runtimes a,b   only these: greenrt, shared, private, tokio, may, smol, threads, epoll
 //! --quick          three measurements, and shorter ones
-//! --patience S     seconds to wait for each measurement to be undisturbed; 10 if not said
+//! --patience S     seconds to lose in a row of the table on a machine that does other things; 30
 //! --strace         also counts the system calls of an echo (needs strace)
 //! ```
 //!

@@ -23,7 +23,7 @@ impl Options {
             quick: false,
             strace: false,
             list: false,
-            patience: Duration::from_secs(10),
+            patience: Duration::from_secs(30),
         };
         let mut arguments = arguments.iter();
         while let Some(&argument) = arguments.next() {

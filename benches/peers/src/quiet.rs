@@ -71,26 +71,33 @@ fn busy_seconds() -> f64 {
     (fields.iter().take(8).sum::<f64>() - idle) / 100.0
 }
 
-/// Measures when nothing else runs, as far as `patience` allows.
-pub(crate) fn measure<T>(patience: Duration, measure: &mut dyn FnMut() -> T) -> T {
-    let start = Instant::now();
-    for attempt in 1.. {
-        while start.elapsed() < patience {
+/// Measures when nothing else runs, as far as `patience` allows, from which the time is taken that
+/// was lost.
+pub(crate) fn measure<T>(patience: &mut Duration, measure: &mut dyn FnMut() -> T) -> T {
+    let mut attempt = 1;
+    loop {
+        let start = Instant::now();
+        while start.elapsed() < *patience {
             let before = Moment::now();
             sleep(LOOK);
             if before.others() < OTHERS_MAX {
                 break;
             }
         }
+        let waited = start.elapsed();
         let before = Moment::now();
         let measured = measure();
-        if patience.is_zero() || before.others() < OTHERS_MAX {
+        let disturbed = before.others() > OTHERS_MAX;
+        // A look is not a loss.
+        let lost = if disturbed { start.elapsed() } else { waited.saturating_sub(2 * LOOK) };
+        *patience = patience.saturating_sub(lost);
+        if !disturbed {
             return measured;
         }
-        if attempt == ATTEMPTS_MAX || start.elapsed() >= patience {
+        if attempt == ATTEMPTS_MAX || patience.is_zero() {
             N_DISTURBED.fetch_add(1, Relaxed);
             return measured;
         }
+        attempt += 1;
     }
-    unreachable!("it has returned after the last attempt")
 }

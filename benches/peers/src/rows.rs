@@ -160,15 +160,16 @@ pub(crate) fn run(options: &Options) {
         }
         let mut outcomes: Vec<Outcome> = runtimes.into_iter().map(Outcome::new).collect();
         let n_rounds = options.n_rounds(row.n_rounds);
+        let mut patience = options.patience;
         match row.kind {
-            Kind::Work(work, order) => measure_work(options, work, order, n_rounds, &mut outcomes),
+            Kind::Work(work, order) => measure_work(&mut patience, work, order, n_rounds, &mut outcomes),
             Kind::Net(net) if matches!(net.load, Load::Wrk(_)) && !has("wrk") => {
                 println!("\n{}: needs wrk (apt-get install wrk); left out", row.name);
                 continue;
             }
             Kind::Net(net) => match net.load {
-                Load::Idle | Load::Skew => measure_once_each(options, net, n_rounds, &mut outcomes),
-                _ => measure_net(options, net, n_rounds, &mut outcomes),
+                Load::Idle | Load::Skew => measure_once_each(&mut patience, net, n_rounds, &mut outcomes),
+                _ => measure_net(&mut patience, net, n_rounds, options.quick, &mut outcomes),
             },
         }
         report::print(row.name, row.columns, &outcomes, quiet::take_disturbed());
@@ -188,7 +189,7 @@ fn has(program: &str) -> bool {
 
 /// Measures each runtime once in a round, and turns the order round after each.
 fn interleaved(
-    options: &Options,
+    patience: &mut Duration,
     n_rounds: usize,
     outcomes: &mut [Outcome],
     mut measure: impl FnMut(usize, Runtime) -> Result<Vec<f64>, String>,
@@ -202,7 +203,7 @@ fn interleaved(
             let outcome = &mut outcomes[index];
             if outcome.failure.is_none() {
                 let mut measure = || measure(index, outcome.runtime);
-                match quiet::measure(options.patience, &mut measure) {
+                match quiet::measure(patience, &mut measure) {
                     Ok(figures) => outcome.rounds.push(figures),
                     Err(failure) => outcome.failure = Some(failure),
                 }
@@ -212,13 +213,13 @@ fn interleaved(
 }
 
 fn measure_work(
-    options: &Options,
+    patience: &mut Duration,
     work: &str,
     order: &[usize],
     n_rounds: usize,
     outcomes: &mut [Outcome],
 ) {
-    interleaved(options, n_rounds, outcomes, |_, runtime| {
+    interleaved(patience, n_rounds, outcomes, |_, runtime| {
         let line = Peer::start(&["work", work, runtime.name()], runtime)?.line()?;
         let printed = child::numbers(&line);
         Ok(order.iter().map(|&index| printed[index]).collect())
@@ -247,7 +248,13 @@ impl Pair {
     }
 }
 
-fn measure_net(options: &Options, net: Net, n_rounds: usize, outcomes: &mut [Outcome]) {
+fn measure_net(
+    patience: &mut Duration,
+    net: Net,
+    n_rounds: usize,
+    brief: bool,
+    outcomes: &mut [Outcome],
+) {
     let n_instances = N_INSTANCES.min(n_rounds);
     for instance in 0..n_instances {
         let mut pairs: Vec<Result<Pair, String>> = outcomes
@@ -264,8 +271,8 @@ fn measure_net(options: &Options, net: Net, n_rounds: usize, outcomes: &mut [Out
             .collect();
         // The rounds that are left, in equal parts.
         let n = (n_rounds * (instance + 1)) / n_instances - (n_rounds * instance) / n_instances;
-        interleaved(options, n, outcomes, |index, _| match &mut pairs[index] {
-            Ok(pair) => load(pair, net, options.quick),
+        interleaved(patience, n, outcomes, |index, _| match &mut pairs[index] {
+            Ok(pair) => load(pair, net, brief),
             Err(failure) => Err(failure.clone()),
         });
     }
@@ -327,8 +334,8 @@ fn wrk(port: &str, n_connections: usize, seconds: u64) -> io::Result<f64> {
 }
 
 /// For what is measured once in the life of a server.
-fn measure_once_each(options: &Options, net: Net, n_rounds: usize, outcomes: &mut [Outcome]) {
-    interleaved(options, n_rounds, outcomes, |_, runtime| {
+fn measure_once_each(patience: &mut Duration, net: Net, n_rounds: usize, outcomes: &mut [Outcome]) {
+    interleaved(patience, n_rounds, outcomes, |_, runtime| {
         let mut pair = Pair::start(net, runtime)?;
         // What the first connection brings about is not counted.
         pair.tell("connect 1")?;

@@ -6,6 +6,7 @@
 
 mod join;
 mod readiness;
+mod settle;
 
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
@@ -116,7 +117,7 @@ fn unpark_before_while_or_after_is_never_lost() {
 
 #[test]
 fn the_last_of_two_unparks_is_seen() {
-    bounded(3, || {
+    bounded(4, || {
         let shared = Arc::new((Green::new(), AtomicUsize::new(0), AtomicUsize::new(0)));
         let first = beside(&shared, |(green, data, _)| {
             data.store(1, Relaxed);
@@ -146,7 +147,7 @@ fn the_last_of_two_unparks_is_seen() {
 
 #[test]
 fn a_ball_of_tokens_is_not_lost() {
-    bounded(3, || {
+    bounded(5, || {
         let shared = Arc::new((Green::new(), Green::new()));
         let other = beside(&shared, |(left, right)| {
             for _ in 0..2 {
@@ -167,7 +168,7 @@ fn a_ball_of_tokens_is_not_lost() {
 
 #[test]
 fn deadline_cancel_and_unpark_are_one_claim() {
-    bounded(2, || {
+    bounded(3, || {
         let shared = Arc::new(Green::new());
         let deadline = beside(&shared, |green| green.wake_if(green.word.claim(CLAIM_DEADLINE)));
         let cancel = beside(&shared, |green| green.wake_if(green.word.cancel()));
@@ -194,7 +195,7 @@ fn deadline_cancel_and_unpark_are_one_claim() {
 
 #[test]
 fn two_queues_and_a_deadline_are_one_claim() {
-    bounded(3, || {
+    bounded(4, || {
         let data = || AtomicUsize::new(0);
         let shared = Arc::new((Green::new(), [data(), data(), data()]));
         let claims = [CLAIM_DEADLINE, CLAIM_WOKEN, CLAIM_WOKEN + 1];
@@ -241,7 +242,7 @@ fn what_the_claimer_wrote_is_visible_with_the_outcome() {
 
 #[test]
 fn a_wait_is_closed_or_claimed() {
-    bounded(4, || {
+    bounded(5, || {
         let shared = Arc::new(Green::new());
         let waker = beside(&shared, |green| green.wake_if(green.word.claim(CLAIM_WOKEN)));
         let unparker = beside(&shared, |green| green.wake_if(green.word.unpark()));
@@ -278,7 +279,7 @@ fn a_claim_of_a_closed_wait_does_not_end_the_next_one() {
 
 #[test]
 fn the_token_survives_a_wait_for_a_lock() {
-    bounded(4, || {
+    bounded(5, || {
         let shared = Arc::new((Green::new(), AtomicUsize::new(0)));
         let (green, data) = &*shared;
         assert_eq!(green.word.open(LOCK), Ok(()));
@@ -320,7 +321,7 @@ fn cancel_is_level_triggered() {
 
 #[test]
 fn two_cancels_are_one_claim() {
-    bounded(4, || {
+    bounded(5, || {
         let shared = Arc::new(Green::new());
         let cancellers = [(); 2].map(|()| beside(&shared, |green| green.wake_if(green.word.cancel())));
         assert_eq!(shared.wait(POINT), CLAIM_CANCEL);
@@ -332,7 +333,7 @@ fn two_cancels_are_one_claim() {
 
 #[test]
 fn waits_in_a_row_keep_their_outcomes_apart() {
-    bounded(3, || {
+    bounded(4, || {
         let shared = Arc::new(Green::new());
         let unparker = beside(&shared, |green| green.wake_if(green.word.unpark()));
         let canceller = beside(&shared, |green| green.wake_if(green.word.cancel()));

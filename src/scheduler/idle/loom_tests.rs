@@ -182,7 +182,7 @@ fn two_pushers_never_leave_the_worker_asleep() {
 
 #[test]
 fn a_worker_that_sleeps_again_and_again_misses_nothing() {
-    bounded(4, || {
+    bounded(6, || {
         let shared = Arc::new((Shared::new(), [Green::new(), Green::new(), Green::new()]));
         let pusher = beside(&shared, |(worker, green)| green.iter().for_each(|g| worker.push(g)));
         let (worker, _) = &*shared;
@@ -227,22 +227,24 @@ struct Pool {
     fresh: [Fresh<usize>; 3],
     search: Search,
     sleepers: [Sleeper; 3],
+    bells: [Bell; 3],
     /// Woken, and not back in the loop yet. A worker that is will search before it sleeps again.
     n_wakes: AtomicUsize,
     items: [usize; 2],
 }
 
 impl Pool {
-    fn new() -> Arc<Pool> {
+    fn new() -> Pool {
         let new = || (Fresh::new(), Sleeper::new());
         let [a, b, c] = [new(), new(), new()];
-        Arc::new(Pool {
+        Pool {
             fresh: [a.0, b.0, c.0],
             search: Search::new(),
             sleepers: [a.1, b.1, c.1],
+            bells: [Bell::new(), Bell::new(), Bell::new()],
             n_wakes: AtomicUsize::new(0),
             items: [0, 1],
-        })
+        }
     }
 
     /// As `Local::push_fresh`, on worker `me`.
@@ -256,9 +258,10 @@ impl Pool {
     fn wake_searcher(&self, me: usize) {
         if self.search.wants_wake() {
             for offset in 1..3 {
-                if self.sleepers[(me + offset) % 3].notify() {
+                let other = (me + offset) % 3;
+                if self.sleepers[other].notify() {
                     self.n_wakes.fetch_add(1, Relaxed);
-                    return;
+                    return self.bells[other].ring();
                 }
             }
         }
@@ -296,6 +299,26 @@ impl Pool {
         }
     }
 
+    /// The loop of a worker that has nothing of its own, until somebody has stolen something.
+    fn run(&self, me: usize, over: &AtomicBool) {
+        while !over.load(Relaxed) {
+            if self.search(me) {
+                over.store(true, Relaxed);
+                for other in 0..3 {
+                    if self.sleepers[other].notify() {
+                        self.bells[other].ring();
+                    }
+                }
+                return;
+            }
+            if !over.load(Relaxed) {
+                self.bells[me].wait();
+            }
+            self.sleepers[me].awake();
+            self.search.woken();
+        }
+    }
+
     /// A searching worker finds something of its own.
     fn find_own(&self, me: usize) {
         self.search.begin();
@@ -319,7 +342,7 @@ impl Pool {
 #[test]
 fn a_spawn_is_seen_by_the_last_searcher_or_wakes_it() {
     loom::model(|| {
-        let pool = Pool::new();
+        let pool = Arc::new(Pool::new());
         let searcher = beside(&pool, |pool| !pool.search(1));
         pool.spawn(0, 0);
         let sleeps = searcher.join().unwrap();
@@ -330,7 +353,7 @@ fn a_spawn_is_seen_by_the_last_searcher_or_wakes_it() {
 #[test]
 fn a_spawn_meets_two_searchers() {
     bounded(3, || {
-        let pool = Pool::new();
+        let pool = Arc::new(Pool::new());
         let searchers = [1, 2].map(|me| beside(&pool, move |pool| !pool.search(me)));
         pool.spawn(0, 0);
         let sleep = searchers.map(|searcher| searcher.join().unwrap());
@@ -341,7 +364,7 @@ fn a_spawn_meets_two_searchers() {
 #[test]
 fn two_spawns_meet_two_searchers() {
     bounded(2, || {
-        let pool = Pool::new();
+        let pool = Arc::new(Pool::new());
         let searchers = [1, 2].map(|me| beside(&pool, move |pool| !pool.search(me)));
         pool.spawn(0, 0);
         pool.spawn(0, 1);
@@ -350,11 +373,25 @@ fn two_spawns_meet_two_searchers() {
     });
 }
 
+/// The spawner is busy with something long, and others have to take what it has spawned.
+#[test]
+fn a_closure_is_stolen_in_the_end() {
+    bounded(2, || {
+        let shared = Arc::new((Pool::new(), AtomicBool::new(false)));
+        let thieves = [1, 2].map(|me| beside(&shared, move |(pool, over)| pool.run(me, over)));
+        shared.0.spawn(0, 0);
+        for thief in thieves {
+            thief.join().unwrap();
+        }
+        assert!(!shared.0.look(usize::MAX));
+    });
+}
+
 /// The spawner saw that one searched; that one leaves with work of its own, and is the last.
 #[test]
 fn a_searcher_that_finds_its_own_hands_the_search_on() {
-    bounded(3, || {
-        let pool = Pool::new();
+    bounded(4, || {
+        let pool = Arc::new(Pool::new());
         let gives_up = beside(&pool, |pool| !pool.search(1));
         let finds = beside(&pool, |pool| pool.find_own(2));
         pool.spawn(0, 0);
@@ -368,7 +405,7 @@ fn a_searcher_that_finds_its_own_hands_the_search_on() {
 #[test]
 fn a_worker_that_spawns_wakes_one_that_sleeps_already() {
     loom::model(|| {
-        let pool = Pool::new();
+        let pool = Arc::new(Pool::new());
         assert!(!pool.search(1));
         let other = beside(&pool, |pool| pool.spawn(2, 1));
         pool.spawn(0, 0);
@@ -557,7 +594,7 @@ fn a_ball_between_two_workers() {
 /// While a green thread stops, another worker wakes it, an OS thread does, and its deadline passes.
 #[test]
 fn a_thread_woken_from_three_sides_is_resumed_once() {
-    bounded(3, || {
+    bounded(4, || {
         let world = World::new();
         let claim = |world: &World, claim: Claim| {
             let green = &world.green[0];

@@ -38,7 +38,7 @@ fn same(stds: &Outcomes, ours: &Outcomes) {
 #[test]
 fn green_threads_agree_with_std() {
     limited_to(Duration::from_secs(120), || {
-        with_seeds(12, |random| {
+        with_seeds(6, |random| {
             let randoms: [Random; N_PLAYS] = std::array::from_fn(|_| random.fork());
             let stds = plays!(on_std, std::thread::spawn, randoms.clone());
             for n_workers in [1, 2, 4] {

@@ -1,0 +1,139 @@
+//! Where a descriptor is registered: with exactly one worker, whoever waits from wherever.
+//!
+//! Mirrors `is_home` and `settle` of `reactor/source.rs`, with epolls that are a cell each. Whoever
+//! changes one changes both.
+
+use loom::sync::{Arc, Mutex};
+
+use super::{beside, bounded};
+
+/// Waits in a row from another worker, after which the descriptor moves there.
+const MOVE_AFTER: u32 = 2;
+
+#[derive(Default)]
+struct State {
+    /// The worker, and its token there.
+    home: Option<(usize, u32)>,
+    n_foreign: u32,
+    moving: bool,
+}
+
+struct Source {
+    state: Mutex<State>,
+    /// The token under which each worker's epoll knows the descriptor.
+    epolls: [Mutex<Option<u32>>; 3],
+}
+
+impl Source {
+    fn new() -> Arc<Source> {
+        let epoll = || Mutex::new(None);
+        Arc::new(Source {
+            state: Mutex::new(State::default()),
+            epolls: [epoll(), epoll(), epoll()],
+        })
+    }
+
+    /// `EPOLL_CTL_ADD`, or `EPOLL_CTL_MOD` if that says `EEXIST`.
+    fn register(&self, worker: usize, token: u32) {
+        *self.epolls[worker].lock().unwrap() = Some(token);
+    }
+
+    /// `EPOLL_CTL_DEL`, which asks for no token.
+    fn deregister(&self, worker: usize) {
+        *self.epolls[worker].lock().unwrap() = None;
+    }
+
+    fn is_home(&self, here: usize) -> bool {
+        let mut state = self.state.lock().unwrap();
+        match state.home {
+            None => state.moving,
+            Some((home, _)) if home == here => {
+                state.n_foreign = 0;
+                true
+            }
+            Some(_) => {
+                state.n_foreign += 1;
+                state.n_foreign < MOVE_AFTER || state.moving
+            }
+        }
+    }
+
+    fn settle(&self, here: usize, token: u32) {
+        {
+            let mut state = self.state.lock().unwrap();
+            if state.moving {
+                return;
+            }
+            state.moving = true;
+        }
+        self.register(here, token);
+        let old = {
+            let mut state = self.state.lock().unwrap();
+            state.n_foreign = 0;
+            state.home.replace((here, token))
+        };
+        if let Some((worker, _)) = old {
+            self.deregister(worker);
+        }
+        self.state.lock().unwrap().moving = false;
+    }
+
+    /// A wait on a worker: it parks as soon as this returns.
+    fn wait(&self, here: usize, token: u32) {
+        while !self.is_home(here) {
+            self.settle(here, token);
+        }
+    }
+
+    /// Called when nobody else runs.
+    fn check(&self) {
+        let state = self.state.lock().unwrap();
+        assert!(!state.moving);
+        let (home, token) = state.home.expect("registered somewhere");
+        for (worker, epoll) in self.epolls.iter().enumerate() {
+            let expected = (worker == home).then_some(token);
+            assert_eq!(*epoll.lock().unwrap(), expected, "of worker {worker}");
+        }
+    }
+}
+
+#[test]
+fn the_first_to_wait_on_two_workers_register_once() {
+    loom::model(|| {
+        let source = Source::new();
+        let other = beside(&source, |source| source.wait(1, 10));
+        source.wait(0, 0);
+        other.join().unwrap();
+        source.check();
+    });
+}
+
+#[test]
+fn a_move_does_not_lose_the_registration() {
+    bounded(4, || {
+        let source = Source::new();
+        source.wait(0, 0);
+        let other = beside(&source, |source| (10..13).for_each(|token| source.wait(1, token)));
+        (1..4).for_each(|token| source.wait(0, token));
+        other.join().unwrap();
+        source.check();
+    });
+}
+
+#[test]
+fn three_workers_pull_at_one_descriptor() {
+    bounded(3, || {
+        let source = Source::new();
+        let others = [1, 2].map(|worker| {
+            beside(&source, move |source| {
+                let first = 10 * worker as u32;
+                (first..first + 2).for_each(|token| source.wait(worker, token));
+            })
+        });
+        (0..2).for_each(|token| source.wait(0, token));
+        for other in others {
+            other.join().unwrap();
+        }
+        source.check();
+    });
+}
