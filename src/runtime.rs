@@ -240,8 +240,9 @@ impl Core {
             return false;
         }
         let quiet = self.workers.iter().all(|w| {
-            let asleep = w.sleeper.is_sleeping() && !w.reactor.has_events();
-            !w.has_mail() && w.fresh.is_empty() && (w.index == index || asleep)
+            // Our own descriptors too: a sibling may have written since we looked.
+            let waits = !w.has_mail() && w.fresh.is_empty() && !w.reactor.has_events();
+            waits && (w.index == index || w.sleeper.is_sleeping())
         });
         let all: Option<Vec<Option<u64>>> = idle.waiting.iter().copied().collect();
         let (true, Some(all)) = (quiet, all) else { return true };
@@ -515,6 +516,7 @@ fn work(core: Arc<Core>, index: usize) {
     let alt_stack = AltStack::install().ok();
     let local = Local::new(Arc::clone(&core), index);
     local.run();
+    core.workers[index].reactor.close();
     if core.n_live() > 0 {
         // Its parked threads stay where they are, and may be woken in vain.
         std::mem::forget(local);
@@ -615,6 +617,7 @@ where
     if core.n_live() > 0 {
         local.run();
     }
+    core.workers[0].reactor.close();
     if core.n_live() > 0 {
         core.report_leaked();
         std::mem::forget(local);

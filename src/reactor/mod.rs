@@ -165,7 +165,10 @@ impl Reactor {
             let mut slots = self.sources.lock();
             let index = token as u32;
             let slot = &mut slots.slots[index as usize];
-            debug_assert_eq!(slot.generation, (token >> 32) as u32);
+            if slot.generation != (token >> 32) as u32 {
+                // `close` was faster.
+                return;
+            }
             slot.generation = slot.generation.wrapping_add(1);
             let source = slot.source.take();
             slots.free.push(index);
@@ -173,6 +176,20 @@ impl Reactor {
         };
         self.n_sources.fetch_sub(1, Relaxed);
         drop(source);
+    }
+
+    /// Called when the worker ends: nobody looks at the events any more. Whoever waits for one of
+    /// the descriptors on another worker finds another reactor.
+    pub(crate) fn close(&self) {
+        let sources: Vec<Arc<Source>> = {
+            let mut slots = self.sources.lock();
+            let taken = slots.slots.iter_mut().filter_map(|slot| {
+                slot.generation = slot.generation.wrapping_add(1);
+                slot.source.take()
+            });
+            taken.collect()
+        };
+        sources.iter().for_each(|source| source.lose_home(self));
     }
 
     /// Looks at the events, waiting for at most `timeout`, and makes runnable whom they concern.

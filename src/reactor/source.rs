@@ -50,7 +50,7 @@ use std::sync::atomic::{AtomicPtr, AtomicU32};
 use greenrt_arch::context;
 use parking_lot::Mutex;
 
-use super::Readiness;
+use super::{Reactor, Readiness};
 use crate::park::reason::Reason;
 use crate::park::word::{CLAIM_WOKEN, Ends};
 use crate::park::{Ended, Episode, Target, Wake};
@@ -400,6 +400,13 @@ impl Source {
         }
         self.state.lock().moving = false;
         Ok(())
+    }
+
+    /// Its reactor ends.
+    pub(super) fn lose_home(&self, reactor: &Reactor) {
+        let mut state = self.state.lock();
+        state.home.take_if(|(home, _)| ptr::eq(&raw const home.reactor, reactor));
+        self.wake_all(&mut state);
     }
 
     fn wake_all(&self, state: &mut State) {

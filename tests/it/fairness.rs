@@ -16,7 +16,7 @@ use super::support::{
 };
 
 /// Runs `test` while on every worker some threads do nothing but yield.
-fn beside_yield_loops(test: impl Fn() + Clone + Send + 'static) {
+fn beside_yield_loops(test: impl Fn() + Send + Sync + 'static) {
     on_each_runtime(move || {
         let over = Arc::new(AtomicBool::new(false));
         let loops: Vec<_> = (0..12)

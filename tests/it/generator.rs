@@ -464,7 +464,8 @@ fn limits_and_shields_move_with_their_generator_from_and_to_an_os_thread() {
             inside.resume(());
             assert_eq!(inside.resume(()), Complete(()));
             // Neither has left anything behind on the OS thread.
-            let endless = runtime(1).spawn(for_ever);
+            let runtime = runtime(1);
+            let endless = runtime.spawn(for_ever);
             assert!(timeout(Duration::from_millis(1), || endless.join()).is_err());
         }
     });

@@ -306,7 +306,6 @@ fn a_runtime_that_ends_closes_the_sockets_of_its_threads() {
 }
 
 #[test]
-#[ignore = "a reactor keeps its descriptors when its worker has ended"]
 fn a_socket_outlives_the_runtime_that_waited_for_it() {
     limited(|| {
         let (client, server) = pair();
@@ -331,7 +330,6 @@ fn a_socket_outlives_the_runtime_that_waited_for_it() {
 }
 
 #[test]
-#[ignore = "a reactor keeps its descriptors when its worker has ended"]
 fn a_runtime_that_ends_leaves_nobody_waiting_elsewhere() {
     limited(|| {
         let (client, server) = pair();

@@ -43,7 +43,7 @@ fn panics_of_siblings_that_unwind_at_the_same_time_do_not_mix() {
 }
 
 /// Runs `test` while a sibling on the same worker waits in a destructor, unwinding.
-fn beside_one_that_unwinds(test: impl Fn() + Clone + Send + 'static) {
+fn beside_one_that_unwinds(test: impl Fn() + Send + Sync + 'static) {
     on_one_worker(move || {
         let unwinding = spawn(|| {
             let _waits = OnDrop(park);

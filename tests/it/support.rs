@@ -47,7 +47,9 @@ pub(crate) fn limited_to<T>(limit: Duration, test: impl FnOnce() -> T) -> T {
     let name = thread::current().name().unwrap_or("a test").to_string();
     let watchdog = thread::spawn(move || {
         if watch.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
-            eprintln!("{name} did not end within {limit:?}\n{}", greenrt::debug::dump());
+            // Not by `eprintln`, whose output is lost when the test is aborted.
+            let dump = greenrt::debug::dump();
+            let _ = writeln!(io::stderr(), "{name} did not end within {limit:?}\n{dump}");
             std::process::abort();
         }
     });
@@ -73,41 +75,56 @@ fn expected_panics_are_quiet() {
 /// Runs a test as the first green thread of `greenrt::run`, of runtimes with 1, 2 and 4 workers,
 /// and of the global runtime.
 #[track_caller]
-pub(crate) fn on_each_runtime(test: impl Fn() + Clone + Send + 'static) {
-    limited(|| {
-        on_one_worker_each(&test);
-        for n_workers in [2, 4] {
-            runtime(n_workers).run(test.clone());
-        }
-        let main = greenrt::Builder::new().stack_size(8 << 20).spawn(test.clone()).unwrap();
-        main.join().unwrap_or_else(|payload| panic::resume_unwind(payload));
-    });
+pub(crate) fn on_each_runtime(test: impl Fn() + Send + Sync + 'static) {
+    limited(|| on_each_runtime_of(&shared(test)));
 }
 
 /// As [`on_each_runtime`], and on a plain OS thread too.
 #[track_caller]
-pub(crate) fn on_each_runtime_and_off(test: impl Fn() + Clone + Send + 'static) {
-    limited(test.clone());
-    on_each_runtime(test);
+pub(crate) fn on_each_runtime_and_off(test: impl Fn() + Send + Sync + 'static) {
+    let test = shared(test);
+    limited(&*test);
+    limited(|| on_each_runtime_of(&test));
 }
 
 /// Runs a test under `greenrt::run` and on a runtime with one worker, where order is certain.
 #[track_caller]
-pub(crate) fn on_one_worker(test: impl Fn() + Clone + Send + 'static) {
-    limited(|| on_one_worker_each(&test));
+pub(crate) fn on_one_worker(test: impl Fn() + Send + Sync + 'static) {
+    limited(|| on_one_worker_of(&shared(test)));
 }
 
-fn on_one_worker_each(test: &(impl Fn() + Clone + Send + 'static)) {
-    greenrt::run(test.clone());
-    runtime(1).run(test.clone());
+/// A test without its type, so that what runs it is compiled once and not for each.
+type Test = Arc<dyn Fn() + Send + Sync>;
+
+fn shared(test: impl Fn() + Send + Sync + 'static) -> Test {
+    Arc::new(test)
+}
+
+fn on_each_runtime_of(test: &Test) {
+    on_one_worker_of(test);
+    for n_workers in [2, 4] {
+        let test = Arc::clone(test);
+        runtime(n_workers).run(move || test());
+    }
+    let test = Arc::clone(test);
+    let main = greenrt::Builder::new().stack_size(8 << 20).spawn(move || test()).unwrap();
+    main.join().unwrap_or_else(|payload| panic::resume_unwind(payload));
+}
+
+fn on_one_worker_of(test: &Test) {
+    greenrt::run(|| test());
+    let test = Arc::clone(test);
+    runtime(1).run(move || test());
 }
 
 /// Runs a test on runtimes with 1, 2 and 4 workers whose time is that of a manual clock.
 #[track_caller]
-pub(crate) fn on_manual_clocks(test: impl Fn(&ManualClock) + Clone + Send + 'static) {
+pub(crate) fn on_manual_clocks(test: impl Fn(&ManualClock) + Send + Sync + 'static) {
+    let test: Arc<dyn Fn(&ManualClock) + Send + Sync> = Arc::new(test);
     limited(|| {
         for n_workers in [1, 2, 4] {
-            on_manual_clock(n_workers, test.clone());
+            let test = Arc::clone(&test);
+            on_manual_clock(n_workers, move |clock| test(clock));
         }
     });
 }

@@ -376,7 +376,7 @@ fn two_spawns_meet_two_searchers() {
 /// The spawner is busy with something long, and others have to take what it has spawned.
 #[test]
 fn a_closure_is_stolen_in_the_end() {
-    bounded(2, || {
+    bounded(3, || {
         let shared = Arc::new((Pool::new(), AtomicBool::new(false)));
         let thieves = [1, 2].map(|me| beside(&shared, move |(pool, over)| pool.run(me, over)));
         shared.0.spawn(0, 0);
