@@ -4,6 +4,7 @@
 //! out a value from any depth of calls, and no scheduler, so it runs only while it is resumed.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
@@ -38,7 +39,8 @@ type Input<In> = Result<In, Dropped>;
 /// and lock. A panic inside comes out of `resume`.
 ///
 /// Dropped half-way, it unwinds from the call that handed out the last value, and its destructors
-/// run. If one of them hands out a value, or with `panic = "abort"`, it is leaked instead.
+/// run. None of them may hand out a value then: nobody takes it, and the process aborts. With
+/// `panic = "abort"` a generator that is dropped half-way is leaked.
 ///
 /// # Examples
 ///
@@ -112,7 +114,7 @@ impl<In: 'static, Out: 'static, Ret: 'static> Generator<In, Out, Ret> {
         };
         let bounds = Plain::<Input<In>, Out, Ret>::bounds(&slot);
         let plain = Plain::new(slot, move |inner: &PlainYielder<Input<In>, Out>, first| {
-            let yielder = Yielder { inner, bounds };
+            let yielder = Yielder { inner, bounds, dropped: Cell::new(false) };
             let first = yielder.received(first);
             body(&yielder, first)
         });
@@ -209,6 +211,8 @@ impl<In, Out, Ret> fmt::Debug for Generator<In, Out, Ret> {
 pub struct Yielder<In, Out> {
     inner: *const PlainYielder<Input<In>, Out>,
     bounds: (usize, usize),
+    /// The generator is being dropped, and unwinds.
+    dropped: Cell<bool>,
 }
 
 impl<In: 'static, Out: 'static> Yielder<In, Out> {
@@ -217,12 +221,14 @@ impl<In: 'static, Out: 'static> Yielder<In, Out> {
     /// # Panics
     ///
     /// If called on another stack than the generator's, which takes a [`run`](crate::run) inside
-    /// the generator.
+    /// the generator. If called by a destructor while the generator is dropped; that aborts.
     pub fn yield_(&self, value: Out) -> In {
         assert!(
             Plain::<Input<In>, Out, ()>::holds(self.bounds),
             "a generator can hand out values on its own stack only"
         );
+        // Leaving it half unwound is no way out: the thread would count as panicking for ever.
+        assert!(!self.dropped.get(), "a value was handed out while its generator was dropped");
         #[expect(unsafe_code, reason = "the yielder is kept by address")]
         // SAFETY: lives on the generator's stack as long as its body runs, and we are in its body.
         let inner = unsafe { &*self.inner };
@@ -233,7 +239,10 @@ impl<In: 'static, Out: 'static> Yielder<In, Out> {
     fn received(&self, input: Input<In>) -> In {
         match input {
             Ok(value) => value,
-            Err(Dropped) => cancel::unwind(Dropped),
+            Err(Dropped) => {
+                self.dropped.set(true);
+                cancel::unwind(Dropped)
+            }
         }
     }
 }

@@ -221,16 +221,16 @@ impl Options {
         match row.size {
             Size::Fixed(n_ops, _) if self.smoke => (n_ops / 100).max(1),
             Size::Fixed(n_ops, _) => n_ops,
+            Size::Timed if self.smoke => 1000,
             Size::Timed => {
                 let mut n_ops = 1000;
-                while !self.smoke {
+                loop {
                     let took = (row.run)(n_ops).wall_ns.max(1);
                     if took > target / 2 {
                         return (n_ops as u128 * target as u128 / took as u128) as u64;
                     }
                     n_ops = (n_ops * (target / took).clamp(2, 100)).min(1 << 40);
                 }
-                n_ops
             }
         }
     }

@@ -280,7 +280,13 @@ fn park_timeout(n_ops: u64) -> Sample {
 }
 
 fn generator(n_ops: u64) -> Sample {
-    let mut numbers = Generator::new(|out, ()| (0_u64..).for_each(|n| out.yield_(n)));
+    let mut numbers = Generator::new(|out, ()| {
+        let mut number = 0_u64;
+        loop {
+            out.yield_(number);
+            number += 1;
+        }
+    });
     numbers.next();
     Sample::of(n_ops, || {
         for _ in 0..n_ops {

@@ -171,6 +171,19 @@ cases! {
     };
 
     // What cannot go on.
+    a_value_that_is_handed_out_while_its_generator_is_dropped_aborts = {
+            let mut stubborn = Generator::new(|out: &Yielder<(), u32>, ()| {
+                let _hands_out = OnDrop(|| out.yield_(2));
+                out.yield_(1);
+            });
+            stubborn.next();
+            drop(stubborn);
+        },
+        |died| {
+            assert_eq!(died.signal, Some(SIGABRT));
+            let text = "a value was handed out while its generator was dropped";
+            assert!(died.stderr.contains(text), "no reason");
+        };
     a_panic_in_a_destructor_that_runs_by_a_panic_aborts = run(|| join(spawn(|| {
             let _second = OnDrop(|| panic!("second"));
             panic!("first");

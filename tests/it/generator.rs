@@ -224,34 +224,6 @@ fn a_swallowed_drop_lets_the_body_run_to_its_end() {
 }
 
 #[test]
-fn one_whose_destructor_hands_out_a_value_is_leaked() {
-    on_each_runtime_and_off(|| {
-        let log = Log::new();
-        let mut stubborn = {
-            let log = log.clone();
-            Generator::new(move |out: &Yielder<(), u32>, ()| {
-                let _outer = log.on_drop("never");
-                let _inner = OnDrop(|| {
-                    log.note("hands out");
-                    out.yield_(2);
-                    log.note("never");
-                });
-                out.yield_(1);
-            })
-        };
-        assert_eq!(stubborn.resume(()), Yielded(1));
-        drop(stubborn);
-        assert_eq!(log.text(), "hands out");
-        // Its stack is nobody else's.
-        for _ in 0..10 {
-            let next = Generator::new(|out, ()| (0..10).for_each(|n| out.yield_(n)));
-            assert_eq!(next.sum::<u64>(), 45);
-        }
-        assert_eq!(log.text(), "hands out");
-    });
-}
-
-#[test]
 fn one_that_is_dropped_while_its_thread_unwinds_runs_its_destructors() {
     on_each_runtime_and_off(|| {
         let log = Log::new();

@@ -22,15 +22,26 @@ pub(crate) fn pin_to(cpu: usize) {
     unsafe { libc::CPU_SET(cpu, &mut set) };
     // SAFETY: the set is as large as is said.
     if unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set) } != 0 {
-        eprintln!("cannot pin to CPU {cpu}: {}; figures mean less", io::Error::last_os_error());
+        eprintln!(
+            "cannot pin to CPU {cpu}: {}; figures mean less",
+            io::Error::last_os_error()
+        );
     }
 }
 
 fn clock_ns(clock: libc::clockid_t) -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     // SAFETY: `time` is a place for the answer.
     let result = unsafe { libc::clock_gettime(clock, &raw mut time) };
-    assert_eq!(result, 0, "a clock cannot be read: {}", io::Error::last_os_error());
+    assert_eq!(
+        result,
+        0,
+        "a clock cannot be read: {}",
+        io::Error::last_os_error()
+    );
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
@@ -73,12 +84,19 @@ pub(crate) struct Cost {
 
 impl Watch {
     pub(crate) fn start() -> Watch {
-        Watch { cpu: own_cpu_ns(), wall: Instant::now() }
+        Watch {
+            cpu: own_cpu_ns(),
+            wall: Instant::now(),
+        }
     }
 
     pub(crate) fn stop(self, n_ops: u64) -> Cost {
         let wall_ns = self.wall.elapsed().as_nanos() as u64;
-        Cost { n_ops, wall_ns, cpu_ns: own_cpu_ns() - self.cpu }
+        Cost {
+            n_ops,
+            wall_ns,
+            cpu_ns: own_cpu_ns() - self.cpu,
+        }
     }
 }
 
@@ -93,7 +111,10 @@ impl Peer {
     pub(crate) fn start(arguments: &[&str], runtime: Runtime) -> Result<Peer, String> {
         let program = std::env::current_exe().map_err(|error| error.to_string())?;
         let mut command = Command::new(program);
-        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
         // What a peer says when it fails is caught as the last line it prints.
         command.stderr(Stdio::null());
         if let Some(kind) = runtime.thread_locals() {
@@ -103,7 +124,11 @@ impl Peer {
         quiet::born(child.id());
         let input = child.stdin.take().expect("asked for above");
         let output = BufReader::new(child.stdout.take().expect("asked for above"));
-        Ok(Peer { child, input, output })
+        Ok(Peer {
+            child,
+            input,
+            output,
+        })
     }
 
     /// The next line it prints. An error if it ends instead, or the line says "fails".
@@ -167,7 +192,9 @@ impl Drop for Peer {
 
 /// The numbers in a line.
 pub(crate) fn numbers(line: &str) -> Vec<f64> {
-    line.split_whitespace().filter_map(|word| word.parse().ok()).collect()
+    line.split_whitespace()
+        .filter_map(|word| word.parse().ok())
+        .collect()
 }
 
 /// Bytes resident, and bytes of page tables, of this process.
@@ -177,12 +204,17 @@ pub(crate) fn own_memory() -> (u64, u64) {
 
 fn memory(path: &str) -> (u64, u64) {
     let status = fs::read_to_string(path).unwrap_or_default();
-    (field(&status, "VmRSS:") * 1024, field(&status, "VmPTE:") * 1024)
+    (
+        field(&status, "VmRSS:") * 1024,
+        field(&status, "VmPTE:") * 1024,
+    )
 }
 
 fn field(status: &str, name: &str) -> u64 {
     let value = status.lines().find_map(|line| line.strip_prefix(name));
-    value.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+    value
+        .and_then(|rest| rest.split_whitespace().next()?.parse().ok())
+        .unwrap_or(0)
 }
 
 /// Ends the process when the one that started it has gone, and answers its questions.

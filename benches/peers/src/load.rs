@@ -19,7 +19,8 @@ use crate::serve::epoll::Epoll;
 
 /// What an echo sends.
 const MESSAGE: [u8; 64] = [b'.'; 64];
-const REQUEST: &[u8] = b"GET /hello HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: peers\r\nAccept: */*\r\n\r\n";
+const REQUEST: &[u8] =
+    b"GET /hello HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: peers\r\nAccept: */*\r\n\r\n";
 
 pub(crate) fn child(port: u16) {
     child::pin_to(child::CLIENT_CPU);
@@ -71,8 +72,13 @@ impl Client {
         let from = SocketAddrV4::new(Ipv4Addr::new(127, b, c, d.max(1)), 0);
         let stream = connect(from, SocketAddrV4::new(Ipv4Addr::LOCALHOST, self.port))?;
         stream.set_nonblocking(true)?;
-        self.epoll.add(stream.as_raw_fd(), slot as u64, libc::EPOLLIN)?;
-        Ok(Connection { stream, sent: Instant::now(), n_received: 0 })
+        self.epoll
+            .add(stream.as_raw_fd(), slot as u64, libc::EPOLLIN)?;
+        Ok(Connection {
+            stream,
+            sent: Instant::now(),
+            n_received: 0,
+        })
     }
 
     fn connect(&mut self, n: usize) -> io::Result<()> {
@@ -218,7 +224,9 @@ fn connect(from: SocketAddrV4, to: SocketAddrV4) -> io::Result<TcpStream> {
     let address = |address: SocketAddrV4| libc::sockaddr_in {
         sin_family: libc::AF_INET as u16,
         sin_port: address.port().to_be(),
-        sin_addr: libc::in_addr { s_addr: u32::from(*address.ip()).to_be() },
+        sin_addr: libc::in_addr {
+            s_addr: u32::from(*address.ip()).to_be(),
+        },
         sin_zero: [0; 8],
     };
     let bytes = size_of::<libc::sockaddr_in>() as u32;
@@ -245,7 +253,10 @@ const STEPS: u64 = 32;
 
 impl Histogram {
     fn new() -> Histogram {
-        Histogram { counts: vec![0; 64 * STEPS as usize], max_ns: 0 }
+        Histogram {
+            counts: vec![0; 64 * STEPS as usize],
+            max_ns: 0,
+        }
     }
 
     fn clear(&mut self) {

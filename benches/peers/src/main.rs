@@ -96,7 +96,9 @@ impl Runtime {
     }
 
     fn from_name(name: &str) -> Option<Runtime> {
-        Runtime::ALL.into_iter().find(|runtime| runtime.name() == name)
+        Runtime::ALL
+            .into_iter()
+            .find(|runtime| runtime.name() == name)
     }
 
     /// The setting of greenrt for its thread-locals.

@@ -30,11 +30,15 @@ impl Options {
             let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
             match argument {
                 "--pairs" => {
-                    let n = value()?.parse().map_err(|error| format!("--pairs: {error}"))?;
+                    let n = value()?
+                        .parse()
+                        .map_err(|error| format!("--pairs: {error}"))?;
                     options.pairs = Some(std::cmp::max(n, 1));
                 }
                 "--patience" => {
-                    let seconds = value()?.parse().map_err(|error| format!("--patience: {error}"))?;
+                    let seconds = value()?
+                        .parse()
+                        .map_err(|error| format!("--patience: {error}"))?;
                     options.patience = Duration::from_secs(seconds);
                 }
                 "--runtimes" => {
@@ -73,6 +77,7 @@ impl Options {
     }
 
     pub(crate) fn n_rounds(&self, usual: usize) -> usize {
-        self.pairs.unwrap_or(if self.quick { usual.min(3) } else { usual })
+        self.pairs
+            .unwrap_or(if self.quick { usual.min(3) } else { usual })
     }
 }

@@ -48,9 +48,18 @@ struct Moment {
 
 impl Moment {
     fn now() -> Moment {
-        let alive: u64 = ALIVE.lock().unwrap().iter().filter_map(|&id| child::cpu_ns_of(id)).sum();
+        let alive: u64 = ALIVE
+            .lock()
+            .unwrap()
+            .iter()
+            .filter_map(|&id| child::cpu_ns_of(id))
+            .sum();
         let ours = (alive + child::own_cpu_ns() + child::reaped_cpu_ns()) as f64 / 1e9;
-        Moment { clock: Instant::now(), machine: busy_seconds(), ours }
+        Moment {
+            clock: Instant::now(),
+            machine: busy_seconds(),
+            ours,
+        }
     }
 
     /// How much of one CPU others have used since.
@@ -89,7 +98,11 @@ pub(crate) fn measure<T>(patience: &mut Duration, measure: &mut dyn FnMut() -> T
         let measured = measure();
         let disturbed = before.others() > OTHERS_MAX;
         // A look is not a loss.
-        let lost = if disturbed { start.elapsed() } else { waited.saturating_sub(2 * LOOK) };
+        let lost = if disturbed {
+            start.elapsed()
+        } else {
+            waited.saturating_sub(2 * LOOK)
+        };
         *patience = patience.saturating_sub(lost);
         if !disturbed {
             return measured;

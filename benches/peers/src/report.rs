@@ -14,23 +14,36 @@ pub(crate) struct Outcome {
 
 impl Outcome {
     pub(crate) fn new(runtime: Runtime) -> Outcome {
-        Outcome { runtime, rounds: Vec::new(), failure: None }
+        Outcome {
+            runtime,
+            rounds: Vec::new(),
+            failure: None,
+        }
     }
 
     fn column(&self, index: usize) -> impl Iterator<Item = f64> + '_ {
-        self.rounds.iter().filter_map(move |figures| figures.get(index).copied())
+        self.rounds
+            .iter()
+            .filter_map(move |figures| figures.get(index).copied())
     }
 }
 
 /// Prints the part of the table that belongs to a row.
 pub(crate) fn print(name: &str, columns: &[&str], outcomes: &[Outcome], n_disturbed: usize) {
-    let n_rounds = outcomes.iter().map(|outcome| outcome.rounds.len()).max().unwrap_or(0);
+    let n_rounds = outcomes
+        .iter()
+        .map(|outcome| outcome.rounds.len())
+        .max()
+        .unwrap_or(0);
     let disturbed = match n_disturbed {
         0 => String::new(),
         n => format!(", {n} measurements disturbed"),
     };
     println!("\n{name}  ({n_rounds} rounds{disturbed})");
-    let others: String = columns[1..].iter().map(|column| format!("{column:>12}")).collect();
+    let others: String = columns[1..]
+        .iter()
+        .map(|column| format!("{column:>12}"))
+        .collect();
     println!(
         "  {:8} {:>10}  {:>21}   {:>8}  {:>15}{others}",
         "", columns[0], "95 % interval", "x first", "95 % interval"
@@ -40,10 +53,16 @@ pub(crate) fn print(name: &str, columns: &[&str], outcomes: &[Outcome], n_distur
     for outcome in outcomes {
         let runtime = outcome.runtime.name();
         let Some(median) = Median::of(outcome.column(0)) else {
-            println!("  {runtime:8} {}", outcome.failure.as_deref().unwrap_or("no figures"));
+            println!(
+                "  {runtime:8} {}",
+                outcome.failure.as_deref().unwrap_or("no figures")
+            );
             continue;
         };
-        let ratios = outcome.column(0).zip(base.column(0)).map(|(it, base)| it / base);
+        let ratios = outcome
+            .column(0)
+            .zip(base.column(0))
+            .map(|(it, base)| it / base);
         let ratio = match Median::of(ratios) {
             Some(ratio) if outcome.runtime != base.runtime => format!(
                 "{:>8.3}  {:>6.3} ..{:>6.3}",
@@ -54,7 +73,10 @@ pub(crate) fn print(name: &str, columns: &[&str], outcomes: &[Outcome], n_distur
         let others: String = (1..columns.len())
             .map(|index| {
                 let median = Median::of(outcome.column(index));
-                format!("{:>12}", median.map_or("-".into(), |median| figure(median.middle)))
+                format!(
+                    "{:>12}",
+                    median.map_or("-".into(), |median| figure(median.middle))
+                )
             })
             .collect();
         println!(
@@ -63,13 +85,19 @@ pub(crate) fn print(name: &str, columns: &[&str], outcomes: &[Outcome], n_distur
             figure(median.low),
             figure(median.high),
             if median.is_noisy() { '~' } else { ' ' },
-            outcome.failure.as_deref().map_or(String::new(), |why| format!("  then: {why}")),
+            outcome
+                .failure
+                .as_deref()
+                .map_or(String::new(), |why| format!("  then: {why}")),
         );
         if median.is_noisy() {
             noisy.push(runtime);
         }
     }
     if !noisy.is_empty() {
-        println!("  ~ the interval is wider than a fifth: {}", noisy.join(", "));
+        println!(
+            "  ~ the interval is wider than a fifth: {}",
+            noisy.join(", ")
+        );
     }
 }

@@ -81,16 +81,41 @@ fn rows() -> Vec<Row> {
     };
     let echo = |name, n_workers, n_connections| {
         let load = Load::Echo(300);
-        net(name, PER_REQUEST, 10, Net { protocol: "echo", n_workers, n_connections, load })
+        net(
+            name,
+            PER_REQUEST,
+            10,
+            Net {
+                protocol: "echo",
+                n_workers,
+                n_connections,
+                load,
+            },
+        )
     };
     let http = |name, n_connections| {
         let load = Load::Wrk(1);
         let columns = &["CPU us", "requests/s"];
-        net(name, columns, 10, Net { protocol: "http", n_workers: 1, n_connections, load })
+        net(
+            name,
+            columns,
+            10,
+            Net {
+                protocol: "http",
+                n_workers: 1,
+                n_connections,
+                load,
+            },
+        )
     };
     let idle = |name, protocol| {
         let columns = &["bytes each", "wakes/s"];
-        let net_ = Net { protocol, n_workers: 1, n_connections: 9000, load: Load::Idle };
+        let net_ = Net {
+            protocol,
+            n_workers: 1,
+            n_connections: 9000,
+            load: Load::Idle,
+        };
         net(name, columns, 3, net_)
     };
     let all = vec![
@@ -126,13 +151,23 @@ fn rows() -> Vec<Row> {
             "skew/8000_accepts_2_workers",
             &["skew %"],
             3,
-            Net { protocol: "echo", n_workers: 2, n_connections: 8000, load: Load::Skew },
+            Net {
+                protocol: "echo",
+                n_workers: 2,
+                n_connections: 8000,
+                load: Load::Skew,
+            },
         ),
         net(
             "churn/connect_echo_close",
             PER_REQUEST,
             10,
-            Net { protocol: "echo", n_workers: 1, n_connections: 64, load: Load::Churn(300) },
+            Net {
+                protocol: "echo",
+                n_workers: 1,
+                n_connections: 64,
+                load: Load::Churn(300),
+            },
         ),
         http("http/64_connections", 64),
         http("http/1000_connections", 1000),
@@ -142,7 +177,12 @@ fn rows() -> Vec<Row> {
             "hog/1000_connections_beside_20_ms_bursts",
             &["p99.9 ms", "p50 ms", "max ms", "requests/s"],
             4,
-            Net { protocol: "hog_echo", n_workers: 1, n_connections: 1000, load: Load::Latency(1500) },
+            Net {
+                protocol: "hog_echo",
+                n_workers: 1,
+                n_connections: 1000,
+                load: Load::Latency(1500),
+            },
         ),
     ];
     all
@@ -162,18 +202,27 @@ pub(crate) fn run(options: &Options) {
         let n_rounds = options.n_rounds(row.n_rounds);
         let mut patience = options.patience;
         match row.kind {
-            Kind::Work(work, order) => measure_work(&mut patience, work, order, n_rounds, &mut outcomes),
+            Kind::Work(work, order) => {
+                measure_work(&mut patience, work, order, n_rounds, &mut outcomes)
+            }
             Kind::Net(net) if matches!(net.load, Load::Wrk(_)) && !has("wrk") => {
                 println!("\n{}: needs wrk (apt-get install wrk); left out", row.name);
                 continue;
             }
             Kind::Net(net) => match net.load {
-                Load::Idle | Load::Skew => measure_once_each(&mut patience, net, n_rounds, &mut outcomes),
+                Load::Idle | Load::Skew => {
+                    measure_once_each(&mut patience, net, n_rounds, &mut outcomes)
+                }
                 _ => measure_net(&mut patience, net, n_rounds, options.quick, &mut outcomes),
             },
         }
         report::print(row.name, row.columns, &outcomes, quiet::take_disturbed());
-        if let Kind::Net(net @ Net { load: Load::Echo(_), .. }) = row.kind
+        if let Kind::Net(
+            net @ Net {
+                load: Load::Echo(_),
+                ..
+            },
+        ) = row.kind
             && options.strace
         {
             print_system_calls(net, &outcomes);
@@ -236,10 +285,17 @@ struct Pair {
 impl Pair {
     fn start(net: Net, runtime: Runtime) -> Result<Pair, String> {
         let n_workers = net.n_workers.to_string();
-        let mut server = Peer::start(&["serve", net.protocol, runtime.name(), &n_workers], runtime)?;
+        let mut server = Peer::start(
+            &["serve", net.protocol, runtime.name(), &n_workers],
+            runtime,
+        )?;
         let port = server.line()?;
         let client = Peer::start(&["load", &port], runtime)?;
-        Ok(Pair { server, client, port })
+        Ok(Pair {
+            server,
+            client,
+            port,
+        })
     }
 
     /// Tells the clients to do something. If they fail, the server may have said why.
@@ -284,10 +340,15 @@ fn load(pair: &mut Pair, net: Net, brief: bool) -> Result<Vec<f64>, String> {
     let cpu = pair.server.cpu_ns();
     let clock = Instant::now();
     let result = match net.load {
-        Load::Echo(duration) | Load::Latency(duration) => pair.tell(&format!("echo {}", ms(duration)))?,
-        Load::Churn(duration) => pair.tell(&format!("churn {} {}", ms(duration), net.n_connections))?,
+        Load::Echo(duration) | Load::Latency(duration) => {
+            pair.tell(&format!("echo {}", ms(duration)))?
+        }
+        Load::Churn(duration) => {
+            pair.tell(&format!("churn {} {}", ms(duration), net.n_connections))?
+        }
         Load::Wrk(seconds) => {
-            let n_requests = wrk(&pair.port, net.n_connections, seconds).map_err(|e| e.to_string())?;
+            let n_requests =
+                wrk(&pair.port, net.n_connections, seconds).map_err(|e| e.to_string())?;
             vec![n_requests, clock.elapsed().as_nanos() as f64]
         }
         Load::Idle | Load::Skew => unreachable!("measured once each"),
@@ -302,15 +363,26 @@ fn load(pair: &mut Pair, net: Net, brief: bool) -> Result<Vec<f64>, String> {
     Ok(match net.load {
         Load::Latency(_) => vec![result[4] / 1e6, result[2] / 1e6, result[5] / 1e6, rate],
         Load::Wrk(_) => vec![cpu / n_requests / 1e3, rate],
-        _ => vec![cpu / n_requests / 1e3, rate, result[2] / 1e3, result[3] / 1e3],
+        _ => vec![
+            cpu / n_requests / 1e3,
+            rate,
+            result[2] / 1e3,
+            result[3] / 1e3,
+        ],
     })
 }
 
 /// Runs wrk on the clients' CPU; how many requests it made.
 fn wrk(port: &str, n_connections: usize, seconds: u64) -> io::Result<f64> {
     let mut command = Command::new("wrk");
-    command.args(["-t1", &format!("-c{n_connections}"), &format!("-d{seconds}")]);
-    command.arg(format!("http://127.0.0.1:{port}/")).stdout(Stdio::piped());
+    command.args([
+        "-t1",
+        &format!("-c{n_connections}"),
+        &format!("-d{seconds}"),
+    ]);
+    command
+        .arg(format!("http://127.0.0.1:{port}/"))
+        .stdout(Stdio::piped());
     // SAFETY: only makes a system call.
     unsafe {
         command.pre_exec(|| {
@@ -390,7 +462,14 @@ fn system_calls(net: Net, runtime: Runtime) -> Result<String, String> {
     pair.tell(&format!("connect {}", net.n_connections))?;
     pair.tell("echo 50")?;
     let mut strace = Command::new("strace")
-        .args(["-c", "-f", "-U", "calls,name", "-p", &pair.server.id().to_string()])
+        .args([
+            "-c",
+            "-f",
+            "-U",
+            "calls,name",
+            "-p",
+            &pair.server.id().to_string(),
+        ])
         .stderr(Stdio::piped())
         .spawn()
         .map_err(|error| error.to_string())?;

@@ -61,7 +61,17 @@ mod tests {
 
     #[test]
     fn intervals_skip_as_tables_say() {
-        let table = [(1, 0), (5, 0), (6, 0), (8, 0), (9, 1), (10, 1), (12, 2), (15, 3), (20, 5)];
+        let table = [
+            (1, 0),
+            (5, 0),
+            (6, 0),
+            (8, 0),
+            (9, 1),
+            (10, 1),
+            (12, 2),
+            (15, 3),
+            (20, 5),
+        ];
         for (n, skip) in table {
             assert_eq!(skipped(n), skip, "{n} figures");
         }

@@ -24,12 +24,18 @@ impl Epoll {
         let fd = check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
         // SAFETY: new, and ours.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        Ok(Epoll { fd, events: vec![libc::epoll_event { events: 0, u64: 0 }; 1024] })
+        Ok(Epoll {
+            fd,
+            events: vec![libc::epoll_event { events: 0, u64: 0 }; 1024],
+        })
     }
 
     /// Watches a descriptor, as long as it is open.
     pub(crate) fn add(&self, fd: RawFd, token: u64, events: i32) -> io::Result<()> {
-        let mut event = libc::epoll_event { events: events as u32, u64: token };
+        let mut event = libc::epoll_event {
+            events: events as u32,
+            u64: token,
+        };
         let epoll = self.fd.as_raw_fd();
         // SAFETY: the event is read during the call only.
         check(unsafe { libc::epoll_ctl(epoll, libc::EPOLL_CTL_ADD, fd, &raw mut event) })?;
@@ -51,7 +57,11 @@ impl Epoll {
 }
 
 fn check(result: i32) -> io::Result<i32> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
 }
 
 pub(super) fn serve(listener: TcpListener, protocol: Protocol, n_workers: usize) {
@@ -66,7 +76,10 @@ pub(super) fn serve(listener: TcpListener, protocol: Protocol, n_workers: usize)
 
 fn work(listener: &TcpListener, protocol: Protocol, alone: bool) {
     let accepts_max = if alone { usize::MAX } else { 1 };
-    let listener = Listener { socket: listener, accepts_max };
+    let listener = Listener {
+        socket: listener,
+        accepts_max,
+    };
     match protocol {
         Protocol::Echo => run(listener, || Echo, || -1),
         Protocol::HogEcho => run(listener, || Echo, compute_and_go_on),
@@ -151,16 +164,14 @@ fn send_all(fd: RawFd, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// The loop. `before_wait` says how many milliseconds to wait at most.
-fn run<C: Connection>(
-    listener: Listener<'_>,
-    new: impl Fn() -> C,
-    before_wait: impl Fn() -> i32,
-) {
+fn run<C: Connection>(listener: Listener<'_>, new: impl Fn() -> C, before_wait: impl Fn() -> i32) {
     let mut epoll = Epoll::new().expect("an epoll");
     let edges = libc::EPOLLIN | libc::EPOLLRDHUP | libc::EPOLLET;
     // Of several that wait for the listener, one is woken.
     let of_listener = libc::EPOLLIN | libc::EPOLLEXCLUSIVE;
-    epoll.add(listener.socket.as_raw_fd(), LISTENER, of_listener).expect("room in the epoll");
+    epoll
+        .add(listener.socket.as_raw_fd(), LISTENER, of_listener)
+        .expect("room in the epoll");
     let mut connections: Vec<Option<(OwnedFd, C)>> = Vec::new();
     let mut ready: Vec<u64> = Vec::new();
     loop {
@@ -169,13 +180,17 @@ fn run<C: Connection>(
         for token in ready.drain(..) {
             if token == LISTENER {
                 for _ in 0..listener.accepts_max {
-                    let Ok(fd) = accept(listener.socket) else { break };
+                    let Ok(fd) = accept(listener.socket) else {
+                        break;
+                    };
                     let index = fd.as_raw_fd() as usize;
                     if connections.len() <= index {
                         connections.resize_with(index + 1, || None);
                     }
                     count_connection();
-                    epoll.add(fd.as_raw_fd(), index as u64, edges).expect("room in the epoll");
+                    epoll
+                        .add(fd.as_raw_fd(), index as u64, edges)
+                        .expect("room in the epoll");
                     connections[index] = Some((fd, new()));
                 }
             } else if let Some((fd, connection)) = &mut connections[token as usize]

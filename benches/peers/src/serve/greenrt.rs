@@ -10,7 +10,10 @@ pub(super) fn serve(listener: std::net::TcpListener, protocol: Protocol, n_worke
     if n_workers == 1 {
         greenrt::run(|| accept(listener, protocol));
     } else {
-        let runtime = greenrt::Runtime::builder().workers(n_workers).build().expect("a runtime");
+        let runtime = greenrt::Runtime::builder()
+            .workers(n_workers)
+            .build()
+            .expect("a runtime");
         runtime.run(move || accept(listener, protocol));
     }
 }

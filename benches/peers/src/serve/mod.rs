@@ -68,8 +68,14 @@ pub(crate) fn child(protocol: &str, runtime: &str, n_workers: &str) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     listen_max(&listener);
     child::answer_parent(|_| {
-        let counts = ACCEPTED.iter().map(|count| count.load(Relaxed)).filter(|&count| count > 0);
-        counts.map(|count| count.to_string()).collect::<Vec<_>>().join(" ")
+        let counts = ACCEPTED
+            .iter()
+            .map(|count| count.load(Relaxed))
+            .filter(|&count| count > 0);
+        counts
+            .map(|count| count.to_string())
+            .collect::<Vec<_>>()
+            .join(" ")
     });
     println!("{}", listener.local_addr().expect("its address").port());
     serve(listener, protocol, n_workers);
@@ -99,10 +105,13 @@ fn count_connection() {
     let (last, mut index) = LAST.get();
     if last != id {
         let mut known = KNOWN.lock().unwrap();
-        index = known.iter().position(|&other| other == id).unwrap_or_else(|| {
-            known.push(id);
-            N_THREADS.fetch_add(1, Relaxed)
-        });
+        index = known
+            .iter()
+            .position(|&other| other == id)
+            .unwrap_or_else(|| {
+                known.push(id);
+                N_THREADS.fetch_add(1, Relaxed)
+            });
         LAST.set((id, index));
     }
     if let Some(count) = ACCEPTED.get(index) {
@@ -152,7 +161,10 @@ struct Requests<const BYTES: usize> {
 
 impl<const BYTES: usize> Requests<BYTES> {
     fn new() -> Self {
-        Requests { buffer: [0; BYTES], n_filled: 0 }
+        Requests {
+            buffer: [0; BYTES],
+            n_filled: 0,
+        }
     }
 
     /// Where the next bytes go.

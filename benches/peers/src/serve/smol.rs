@@ -38,7 +38,9 @@ enum Connection {
 async fn accept(
     listener: TcpListener,
     protocol: Protocol,
-    spawn: impl Fn(std::pin::Pin<Box<dyn Future<Output = io::Result<()>> + Send>>) -> Task<io::Result<()>>,
+    spawn: impl Fn(
+        std::pin::Pin<Box<dyn Future<Output = io::Result<()>> + Send>>,
+    ) -> Task<io::Result<()>>,
 ) {
     let spawn = |connection: Connection| match connection {
         Connection::Echo(stream) => spawn(Box::pin(echo(stream))).detach(),

@@ -15,7 +15,10 @@ use super::{
 pub(super) fn serve(listener: std::net::TcpListener, protocol: Protocol, n_workers: usize) {
     let runtime = match n_workers {
         1 => Builder::new_current_thread().enable_all().build(),
-        n => Builder::new_multi_thread().worker_threads(n).enable_all().build(),
+        n => Builder::new_multi_thread()
+            .worker_threads(n)
+            .enable_all()
+            .build(),
     };
     let accept = async move { spawn(accept(listener, protocol)).await.unwrap() };
     runtime.expect("a runtime").block_on(accept);

@@ -42,7 +42,9 @@ pub(super) fn run(work: Work, n: u64) -> Cost {
 }
 
 fn join_all(threads: Vec<JoinHandle<()>>) {
-    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    threads
+        .into_iter()
+        .for_each(|thread| thread.join().unwrap());
 }
 
 fn yields(n_threads: u64, n: u64) -> Cost {
@@ -93,7 +95,10 @@ fn skynet(first: u64, n_leaves: u64) -> u64 {
     let each = n_leaves / 10;
     let children: [JoinHandle<u64>; 10] =
         std::array::from_fn(|i| spawn(move || skynet(first + i as u64 * each, each)));
-    children.into_iter().map(|child| child.join().unwrap()).sum()
+    children
+        .into_iter()
+        .map(|child| child.join().unwrap())
+        .sum()
 }
 
 fn sleeps(number: u64) {

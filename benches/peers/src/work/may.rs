@@ -24,7 +24,9 @@ fn spawn<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> JoinHandl
 }
 
 fn join_all(coroutines: Vec<JoinHandle<()>>) {
-    coroutines.into_iter().for_each(|coroutine| coroutine.join().unwrap());
+    coroutines
+        .into_iter()
+        .for_each(|coroutine| coroutine.join().unwrap());
 }
 
 fn body(work: Work, n: u64) -> Cost {
@@ -116,7 +118,10 @@ fn skynet(first: u64, n_leaves: u64) -> u64 {
         count_spawn();
         spawn(move || skynet(first + i as u64 * each, each))
     });
-    children.into_iter().map(|child| child.join().unwrap()).sum()
+    children
+        .into_iter()
+        .map(|child| child.join().unwrap())
+        .sum()
 }
 
 fn sleeps(number: u64) {

@@ -41,7 +41,11 @@ enum Work {
 pub(crate) fn child(work: &str, runtime: &str) {
     child::pin_to(child::SERVER_CPU);
     std::panic::set_hook(Box::new(|info| {
-        println!("fails after {} spawns: {}", SPAWNED.load(Relaxed), brief(&info.to_string()));
+        println!(
+            "fails after {} spawns: {}",
+            SPAWNED.load(Relaxed),
+            brief(&info.to_string())
+        );
         std::process::exit(1);
     }));
     let run: fn(Work, u64) -> Cost = match Runtime::from_name(runtime).expect("a runtime") {
@@ -133,14 +137,23 @@ fn count_spawn() {
 
 /// A message on one line, not too long.
 fn brief(message: &str) -> String {
-    message.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(120).collect()
+    message
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+        .chars()
+        .take(120)
+        .collect()
 }
 
 /// By how many nanoseconds sleeps ended too late.
 static LATE: Mutex<Vec<u64>> = Mutex::new(Vec::new());
 
 fn note_late(begin: Instant, duration: Duration) {
-    let late = begin.elapsed().checked_sub(duration).expect("a sleep ended early");
+    let late = begin
+        .elapsed()
+        .checked_sub(duration)
+        .expect("a sleep ended early");
     // Never contended for long: everything runs on one CPU, and nothing waits in here.
     LATE.lock().unwrap().push(late.as_nanos() as u64);
 }

@@ -57,7 +57,12 @@ async fn body(executor: Executor, work: Work, n: u64) -> Cost {
         Work::Sleeps => {
             make_room_for_late(3 * n);
             let watch = Watch::start();
-            join_all((0..n).map(|number| executor.spawn(sleeps(number))).collect()).await;
+            join_all(
+                (0..n)
+                    .map(|number| executor.spawn(sleeps(number)))
+                    .collect(),
+            )
+            .await;
             watch.stop(n)
         }
         Work::Parked => {

@@ -79,7 +79,9 @@ pub(super) fn run(work: Work, n: u64) -> Cost {
 }
 
 fn join_all(threads: Vec<JoinHandle<()>>) {
-    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    threads
+        .into_iter()
+        .for_each(|thread| thread.join().unwrap());
 }
 
 fn ping_pong(n: u64) -> Cost {
@@ -110,7 +112,10 @@ fn skynet(first: u64, n_leaves: u64) -> u64 {
         count_spawn();
         spawn(move || skynet(first + i as u64 * each, each))
     });
-    children.into_iter().map(|child| child.join().unwrap()).sum()
+    children
+        .into_iter()
+        .map(|child| child.join().unwrap())
+        .sum()
 }
 
 fn sleeps(number: u64) {

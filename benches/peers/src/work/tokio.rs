@@ -18,7 +18,10 @@ thread_local! {
 }
 
 pub(super) fn run(work: Work, n: u64) -> Cost {
-    let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
     // In a task of its own, as the others are: `block_on` itself is polled in another way.
     let cost = runtime.block_on(async move { spawn(body(work, n)).await.unwrap() });
     // Tasks that are parked would be dropped one by one.
