@@ -3,9 +3,7 @@
 //! The same on std, one after the other: `hello_std.rs`. Run with
 //! `cargo run --release --example hello`.
 
-use std::io;
-
-use greenstd::{thread, time::Duration};
+use greenstd::{io, thread, time::Duration};
 
 fn hello() {
     println!("Hello");

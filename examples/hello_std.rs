@@ -5,9 +5,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "plain std, for comparison")]
 
-use std::io;
-
-use std::{thread, time::Duration};
+use std::{io, thread, time::Duration};
 
 fn hello() {
     println!("Hello");

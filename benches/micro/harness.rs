@@ -8,9 +8,11 @@ use std::process::Command;
 use std::str::FromStr;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use greenrt_arch::clock;
+
+use crate::quiet::Patience;
 
 /// How long one sample of a row should take, in nanoseconds.
 const SAMPLE_NS: u64 = 40_000_000;
@@ -172,23 +174,30 @@ pub(crate) struct Options {
     pub(crate) quick: bool,
     /// Not run as a benchmark: see only that everything works.
     pub(crate) smoke: bool,
+    patience: Duration,
 }
 
 impl Options {
-    pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Options, String> {
+    pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, String> {
         let mut options = Options {
             filter: String::new(),
             quick: false,
             smoke: true,
+            patience: Duration::from_secs(60),
         };
-        for argument in arguments {
+        while let Some(argument) = arguments.next() {
             match &*argument {
                 // What `cargo bench` passes, and `cargo test --benches` does not.
                 "--bench" => options.smoke = false,
                 "--quick" => options.quick = true,
+                "--patience" => {
+                    let seconds = arguments.next().and_then(|seconds| seconds.parse().ok());
+                    let seconds = seconds.ok_or("--patience needs a number of seconds")?;
+                    options.patience = Duration::from_secs(seconds);
+                }
                 flag if flag.starts_with('-') => {
                     return Err(format!(
-                        "{flag} is not known; there are --quick and a filter"
+                        "{flag} is not known; there are --quick, --patience and a filter"
                     ));
                 }
                 filter => options.filter = filter.to_string(),
@@ -199,6 +208,15 @@ impl Options {
 
     pub(crate) fn wants(&self, name: &str) -> bool {
         name.contains(&self.filter)
+    }
+
+    /// How much time may be lost in waiting for the machine to be quiet.
+    pub(crate) fn patience(&self) -> Duration {
+        if self.smoke {
+            Duration::ZERO
+        } else {
+            self.patience
+        }
     }
 
     fn n_rounds(&self, size: Size) -> usize {
@@ -223,9 +241,14 @@ impl Options {
             Size::Fixed(n_ops, _) => n_ops,
             Size::Timed if self.smoke => 1000,
             Size::Timed => {
-                let mut n_ops = 1000;
+                let mut n_ops = 100;
                 loop {
-                    let took = (row.run)(n_ops).wall_ns.max(1);
+                    let sample = (row.run)(n_ops);
+                    // Without the time that others have had.
+                    let took = match row.waits {
+                        true => sample.wall_ns.max(1),
+                        false => sample.cpu_ns.max(1),
+                    };
                     if took > target / 2 {
                         return (n_ops as u128 * target as u128 / took as u128) as u64;
                     }
@@ -258,10 +281,10 @@ impl Spread {
     }
 }
 
-/// Measures all rows, prints the table, and returns what rows had to say besides.
-pub(crate) fn run(rows: &[Row], options: &Options) -> Vec<String> {
+/// Measures all rows and prints the table.
+pub(crate) fn run(rows: &[Row], options: &Options, patience: &mut Patience) {
     if rows.is_empty() {
-        return Vec::new();
+        return;
     }
     let sizes: Vec<(u64, usize)> = rows
         .iter()
@@ -272,7 +295,7 @@ pub(crate) fn run(rows: &[Row], options: &Options) -> Vec<String> {
     for round in 0..n_rounds {
         for ((row, &(n_ops, n)), samples) in rows.iter().zip(&sizes).zip(&mut samples) {
             if round < n {
-                samples.push((row.run)(n_ops));
+                samples.push(patience.measure(|| (row.run)(n_ops)));
             }
         }
     }
@@ -299,7 +322,6 @@ pub(crate) fn run(rows: &[Row], options: &Options) -> Vec<String> {
             row.op,
         );
     }
-    crate::timers::notes()
 }
 
 /// A number with about four digits.

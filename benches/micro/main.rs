@@ -4,11 +4,13 @@
 //! cargo bench --bench micro                  # everything, about two minutes
 //! cargo bench --bench micro -- switch        # rows whose name contains "switch"
 //! cargo bench --bench micro -- --quick       # fewer and shorter rounds
+//! cargo bench --bench micro -- --patience 60 # seconds to lose on a machine that does other things
 //! ```
 //!
 //! Rows are measured in turn, round after round, so that what disturbs the machine for a while
-//! disturbs all of them alike. A row that shows more wall than CPU time although it never waits is
-//! marked `~`: something else ran beside it, and the CPU column is the one to read.
+//! disturbs all of them alike. If something else runs it is waited for, and what it disturbed is
+//! measured again, within limits. A row that shows more wall than CPU time although it never waits
+//! is marked `~`: something else ran beside it, and the CPU column is the one to read.
 //!
 //! What is cold, or large, runs in a child process of its own.
 
@@ -17,9 +19,13 @@ mod memory;
 mod rows;
 mod timers;
 
+#[path = "../common/quiet.rs"]
+mod quiet;
+
 use std::process::ExitCode;
 
 use harness::{Counting, Options, Row};
+use quiet::Patience;
 
 #[global_allocator]
 static COUNTING: Counting = Counting;
@@ -40,11 +46,18 @@ fn main() -> ExitCode {
     let mut rows: Vec<Row> = rows::all();
     rows.extend(timers::rows());
     rows.retain(|row| options.wants(row.name));
-    let notes = harness::run(&rows, &options);
-    for note in notes {
+    let mut patience = Patience::new(options.patience());
+    harness::run(&rows, &options, &mut patience);
+    for note in timers::notes() {
         println!("{note}");
     }
-    memory::print_table(&options);
+    memory::print_table(&options, &mut patience);
+    if patience.n_disturbed > 0 {
+        println!(
+            "\n{} measurements were disturbed by what else runs here",
+            patience.n_disturbed
+        );
+    }
     ExitCode::SUCCESS
 }
 

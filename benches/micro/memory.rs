@@ -8,6 +8,7 @@ use greenrt::JoinHandle;
 use greenrt_arch::{clock, usage};
 
 use crate::harness::{Options, Spread, run_child};
+use crate::quiet::Patience;
 
 const SIZES: [(&str, u64, usize); 3] = [
     ("memory/10k_parked", 10_000, 5),
@@ -55,7 +56,7 @@ pub(crate) fn child(n: u64) {
     });
 }
 
-pub(crate) fn print_table(options: &Options) {
+pub(crate) fn print_table(options: &Options, patience: &mut Patience) {
     let sizes: Vec<_> = SIZES
         .iter()
         .filter(|(name, ..)| options.wants(name))
@@ -76,7 +77,7 @@ pub(crate) fn print_table(options: &Options) {
         };
         let lines: Vec<Vec<f64>> = (0..n_rounds)
             .map(|_| {
-                let printed = run_child(&["parked", &n.to_string()]);
+                let printed = patience.measure(|| run_child(&["parked", &n.to_string()]));
                 printed
                     .split_whitespace()
                     .filter_map(|figure| figure.parse().ok())

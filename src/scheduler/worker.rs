@@ -742,7 +742,9 @@ impl Local {
     fn sleep_on_manual_clock(&self) {
         // What is ready now comes before any time that has not passed yet.
         self.poll(Some(Duration::ZERO));
-        if self.has_runnable() || self.shared.has_mail() {
+        // That look may have taken the event by which somebody wanted to wake us.
+        let woken = !self.shared.sleeper.is_sleeping();
+        if woken || self.has_runnable() || self.shared.has_mail() {
             return;
         }
         let nearest = self.timers.with(|timers| timers.nearest());

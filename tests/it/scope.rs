@@ -1,6 +1,7 @@
 //! Scopes: threads that borrow have ended before what they borrow goes away, whatever happens.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::Duration;
@@ -11,7 +12,7 @@ use greenrt::{
 };
 
 use super::support::{
-    EXPECTED, HOUR, Log, OnDrop, limited, limited_to, on_each_runtime, on_each_runtime_and_off,
+    Child, EXPECTED, HOUR, Log, OnDrop, limited, limited_to, on_each_runtime, on_each_runtime_and_off,
     on_manual_clock, on_manual_clocks, panic_of, runtime, wait_until, with_seeds,
 };
 
@@ -512,4 +513,38 @@ fn a_scope_in_a_destructor_of_a_thread_that_unwinds_waits_too() {
             assert_eq!(clock.now() - start, HOUR);
         });
     });
+}
+
+#[test]
+fn scopes_that_end_with_their_runtime_print_nothing() {
+    let died = Child::new("scope::scopes_that_end_with_their_runtime_print_nothing").run(|| {
+        for n_workers in [1, 2, 4] {
+            for _ in 0..30 {
+                let runtime = runtime(n_workers);
+                let n_waiting = Arc::new(AtomicUsize::new(0));
+                let owners: Vec<_> = (0..20)
+                    .map(|_| {
+                        let n_waiting = Arc::clone(&n_waiting);
+                        runtime.spawn(move || {
+                            scope(|s| {
+                                s.spawn(|| {
+                                    n_waiting.fetch_add(1, Relaxed);
+                                    sleep(HOUR);
+                                });
+                                s.spawn(|| sleep(HOUR));
+                            });
+                        })
+                    })
+                    .collect();
+                wait_until(|| n_waiting.load(Relaxed) == 20);
+                drop(runtime);
+                for owner in owners {
+                    // Whoever is asked first, owner or threads: it is a cancel and no panic.
+                    assert!(owner.join().unwrap_err().is::<Cancelled>());
+                }
+            }
+        }
+    });
+    died.expect_success();
+    assert_eq!(died.stderr, "");
 }

@@ -50,24 +50,6 @@ pub(crate) fn own_cpu_ns() -> u64 {
     clock_ns(libc::CLOCK_PROCESS_CPUTIME_ID)
 }
 
-/// CPU time of the children that have ended and were waited for.
-pub(crate) fn reaped_cpu_ns() -> u64 {
-    // SAFETY: all zeros is a valid usage.
-    let mut usage: libc::rusage = unsafe { mem::zeroed() };
-    // SAFETY: `usage` is a place for the answer.
-    unsafe { libc::getrusage(libc::RUSAGE_CHILDREN, &raw mut usage) };
-    let ns = |time: libc::timeval| time.tv_sec as u64 * 1_000_000_000 + time.tv_usec as u64 * 1000;
-    ns(usage.ru_utime) + ns(usage.ru_stime)
-}
-
-/// CPU time of a process, all its threads, those that have ended included.
-pub(crate) fn cpu_ns_of(id: u32) -> Option<u64> {
-    let mut clock = 0;
-    // SAFETY: `clock` is a place for the answer.
-    let result = unsafe { libc::clock_getcpuclockid(id as i32, &raw mut clock) };
-    (result == 0).then(|| clock_ns(clock))
-}
-
 /// A stopwatch for wall and CPU time of this process.
 pub(crate) struct Watch {
     wall: Instant,
@@ -159,9 +141,13 @@ impl Peer {
         self.child.id()
     }
 
-    /// CPU time that it has used.
+    /// CPU time that all its threads have used, those that have ended included.
     pub(crate) fn cpu_ns(&self) -> u64 {
-        cpu_ns_of(self.id()).expect("the clock of a child that lives")
+        let mut clock = 0;
+        // SAFETY: `clock` is a place for the answer.
+        let result = unsafe { libc::clock_getcpuclockid(self.id() as i32, &raw mut clock) };
+        assert_eq!(result, 0, "a child has no CPU clock");
+        clock_ns(clock)
     }
 
     /// Bytes resident, and bytes of page tables.

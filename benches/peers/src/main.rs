@@ -28,12 +28,14 @@
 mod child;
 mod load;
 mod options;
-mod quiet;
 mod report;
 mod rows;
 mod serve;
 mod stats;
 mod work;
+
+#[path = "../../common/quiet.rs"]
+mod quiet;
 
 use std::process::ExitCode;
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::Runtime::{self, Epoll, Greenrt, May, Smol, Threads, Tokio};
 use crate::child::{self, Peer};
 use crate::options::Options;
-use crate::quiet;
+use crate::quiet::Patience;
 use crate::report::{self, Outcome};
 
 const THREADED: &[Runtime] = &[Greenrt, Tokio, Smol, May, Threads];
@@ -200,7 +200,7 @@ pub(crate) fn run(options: &Options) {
         }
         let mut outcomes: Vec<Outcome> = runtimes.into_iter().map(Outcome::new).collect();
         let n_rounds = options.n_rounds(row.n_rounds);
-        let mut patience = options.patience;
+        let mut patience = Patience::new(options.patience);
         match row.kind {
             Kind::Work(work, order) => {
                 measure_work(&mut patience, work, order, n_rounds, &mut outcomes)
@@ -216,7 +216,7 @@ pub(crate) fn run(options: &Options) {
                 _ => measure_net(&mut patience, net, n_rounds, options.quick, &mut outcomes),
             },
         }
-        report::print(row.name, row.columns, &outcomes, quiet::take_disturbed());
+        report::print(row.name, row.columns, &outcomes, patience.n_disturbed);
         if let Kind::Net(
             net @ Net {
                 load: Load::Echo(_),
@@ -238,7 +238,7 @@ fn has(program: &str) -> bool {
 
 /// Measures each runtime once in a round, and turns the order round after each.
 fn interleaved(
-    patience: &mut Duration,
+    patience: &mut Patience,
     n_rounds: usize,
     outcomes: &mut [Outcome],
     mut measure: impl FnMut(usize, Runtime) -> Result<Vec<f64>, String>,
@@ -251,8 +251,7 @@ fn interleaved(
         for index in order {
             let outcome = &mut outcomes[index];
             if outcome.failure.is_none() {
-                let mut measure = || measure(index, outcome.runtime);
-                match quiet::measure(patience, &mut measure) {
+                match patience.measure(|| measure(index, outcome.runtime)) {
                     Ok(figures) => outcome.rounds.push(figures),
                     Err(failure) => outcome.failure = Some(failure),
                 }
@@ -262,7 +261,7 @@ fn interleaved(
 }
 
 fn measure_work(
-    patience: &mut Duration,
+    patience: &mut Patience,
     work: &str,
     order: &[usize],
     n_rounds: usize,
@@ -305,7 +304,7 @@ impl Pair {
 }
 
 fn measure_net(
-    patience: &mut Duration,
+    patience: &mut Patience,
     net: Net,
     n_rounds: usize,
     brief: bool,
@@ -406,7 +405,7 @@ fn wrk(port: &str, n_connections: usize, seconds: u64) -> io::Result<f64> {
 }
 
 /// For what is measured once in the life of a server.
-fn measure_once_each(patience: &mut Duration, net: Net, n_rounds: usize, outcomes: &mut [Outcome]) {
+fn measure_once_each(patience: &mut Patience, net: Net, n_rounds: usize, outcomes: &mut [Outcome]) {
     interleaved(patience, n_rounds, outcomes, |_, runtime| {
         let mut pair = Pair::start(net, runtime)?;
         // What the first connection brings about is not counted.

@@ -95,10 +95,10 @@ fn timed(run: impl Fn(u64) -> Cost) -> Cost {
     let mut n_ops = 1000;
     loop {
         let cost = run(n_ops);
-        if cost.wall_ns >= SAMPLE_NS {
+        if cost.cpu_ns >= SAMPLE_NS {
             return cost;
         }
-        let factor = SAMPLE_NS as f64 * 1.2 / cost.wall_ns.max(1) as f64;
+        let factor = SAMPLE_NS as f64 * 1.2 / cost.cpu_ns.max(1) as f64;
         n_ops = (n_ops as f64 * factor.clamp(1.3, 20.0)) as u64;
     }
 }
