@@ -38,11 +38,29 @@ pub(crate) struct Vtable {
 
 /// Something to be told when a thread has ended and its result is stored.
 pub(crate) trait Hook {
-    fn ended(self, panicked: bool);
+    fn ended(self, end: End);
 }
 
 impl Hook for () {
-    fn ended(self, _panicked: bool) {}
+    fn ended(self, _end: End) {}
+}
+
+/// How a thread has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Returned,
+    Panicked,
+    Cancelled,
+}
+
+impl End {
+    pub(crate) fn of<T>(result: &Result<T>) -> Self {
+        match result {
+            Ok(_) => End::Returned,
+            Err(payload) if cancel::is_interrupt(&**payload) => End::Cancelled,
+            Err(_) => End::Panicked,
+        }
+    }
 }
 
 /// How a result is stored: as it is, or boxed if it is large.
@@ -185,7 +203,7 @@ where
         }
         f()
     }));
-    let panicked = result.is_err();
+    let end = End::of(&result);
     let result = result.map(S::put);
     // SAFETY: still ours alone, and empty.
     unsafe { payload.write(Payload { result: ManuallyDrop::new(result) }) };
@@ -210,7 +228,7 @@ where
             }
         }
     }
-    hook.ended(panicked);
+    hook.ended(end);
 }
 
 unsafe fn take<F, T, S, H>(at: NonNull<Record>, out: *mut u8)

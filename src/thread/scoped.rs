@@ -22,7 +22,7 @@ use crate::cancel::{self, Interrupt};
 use crate::park::reason::Reason;
 use crate::park::word::{CLAIM_WOKEN, Ends};
 use crate::park::{Ended, Episode, Target};
-use crate::record::packet::Hook;
+use crate::record::packet::{End, Hook};
 
 /// A scope to spawn green threads in; see [`scope`].
 ///
@@ -36,8 +36,9 @@ pub struct Scope<'scope, 'env: 'scope> {
 
 struct ScopeData {
     n_running: AtomicUsize,
-    /// Threads that panicked and were not joined.
+    /// Threads that panicked, and that were cancelled, and were not joined.
     n_panics: AtomicUsize,
+    n_cancelled: AtomicUsize,
     /// The owner, while it waits for the end.
     owner: Mutex<Option<Target>>,
     /// Whom to cancel with the owner. Those that have ended are swept out as it grows.
@@ -47,6 +48,15 @@ struct ScopeData {
 }
 
 impl ScopeData {
+    /// What counts the threads that ended so.
+    fn count(&self, end: End) -> Option<&AtomicUsize> {
+        match end {
+            End::Returned => None,
+            End::Panicked => Some(&self.n_panics),
+            End::Cancelled => Some(&self.n_cancelled),
+        }
+    }
+
     fn add_child(&self, thread: &Thread) {
         let mut children = self.children.lock();
         if children.len() == children.capacity() {
@@ -116,9 +126,9 @@ impl Counted {
 }
 
 impl Hook for Counted {
-    fn ended(self, panicked: bool) {
-        if panicked {
-            self.0.n_panics.fetch_add(1, Relaxed);
+    fn ended(self, end: End) {
+        if let Some(count) = self.0.count(end) {
+            count.fetch_add(1, Relaxed);
         }
     }
 }
@@ -148,7 +158,8 @@ impl Drop for Counted {
 ///
 /// # Panics
 ///
-/// With whatever `f` panics with; or if a thread panicked that was not joined.
+/// With whatever `f` panics with; or if a thread panicked that was not joined. One that was
+/// cancelled does not count as such.
 ///
 /// # Examples
 ///
@@ -170,6 +181,7 @@ where
         data: Arc::new(ScopeData {
             n_running: AtomicUsize::new(0),
             n_panics: AtomicUsize::new(0),
+            n_cancelled: AtomicUsize::new(0),
             owner: Mutex::new(None),
             children: Mutex::new(Vec::new()),
             cancelled: AtomicBool::new(false),
@@ -184,11 +196,12 @@ where
     let interrupted = scope.data.wait_all();
     match result {
         Err(payload) => panic::resume_unwind(payload),
-        Ok(_) if scope.data.n_panics.load(Relaxed) > 0 => match interrupted {
-            Some(interrupt) => interrupt.unwind(),
-            None => panic!("a scoped thread panicked"),
+        Ok(_) if scope.data.n_panics.load(Relaxed) > 0 => panic!("a scoped thread panicked"),
+        Ok(value) => match interrupted {
+            // Its threads have not done what they were to do, because of us.
+            Some(interrupt) if scope.data.n_cancelled.load(Relaxed) > 0 => interrupt.unwind(),
+            _ => value,
         },
-        Ok(value) => value,
     }
 }
 
@@ -255,10 +268,10 @@ impl<T> ScopedJoinHandle<'_, T> {
     /// As [`JoinHandle::join`].
     pub fn join(self) -> Result<T> {
         let result = self.handle.join();
-        if result.is_err() {
-            // Handled: the scope need not panic for it. Counted in by `ended`, which may come
-            // only after the result is there, so the number may pass through below zero.
-            self.data.n_panics.fetch_sub(1, Relaxed);
+        if let Some(count) = self.data.count(End::of(&result)) {
+            // Handled: the scope need not mind. Counted in by `ended`, which may come only after
+            // the result is there, so the number may pass through below zero.
+            count.fetch_sub(1, Relaxed);
         }
         result
     }

@@ -303,7 +303,7 @@ fn a_runtime_ends_at_once_although_destructors_sleep_for_hours() {
                     yield_now();
                 }
             });
-            assert!(log.text().split(' ').all(|note| note == "slept"), "{}", log.text());
+            assert!(log.text().split_whitespace().all(|note| note == "slept"), "{}", log.text());
         }
     });
 }
