@@ -371,6 +371,14 @@ pub(crate) fn check(section: &Section) {
     }
 }
 
+/// Whether the calling green thread has been cancelled, or is about to be, because its runtime ends.
+pub(crate) fn pending() -> Option<Interrupt> {
+    let section = Section::enter_green()?;
+    let asked = section.word().is_cancelled() || section.local().runtime().is_shutting_down();
+    let acts = section.limits().is_open() && !std::thread::panicking();
+    (asked && acts).then_some(Interrupt::Cancelled)
+}
+
 #[cold]
 fn check_slow(section: &Section) {
     let limits = section.limits();

@@ -197,7 +197,7 @@ where
     match result {
         Err(payload) => panic::resume_unwind(payload),
         Ok(_) if scope.data.n_panics.load(Relaxed) > 0 => panic!("a scoped thread panicked"),
-        Ok(value) => match interrupted {
+        Ok(value) => match interrupted.or_else(cancel::pending) {
             // Its threads have not done what they were to do, because of us.
             Some(interrupt) if scope.data.n_cancelled.load(Relaxed) > 0 => interrupt.unwind(),
             _ => value,

@@ -412,7 +412,7 @@ fn an_os_thread_may_limit_what_it_waits_for_in_greenrt() {
         assert!(started.elapsed() >= 5 * MS);
         cancel(&handle);
         // Nested, too.
-        let slow = runtime.spawn(|| sleep(20 * MS));
+        let slow = runtime.spawn(|| sleep(HOUR));
         let result = timeout(HOUR, || timeout(MS, || slow.join()));
         assert!(matches!(result, Ok(Err(_))));
         // And around the end of a scope, whose threads run on the global runtime.

@@ -115,10 +115,13 @@ impl Socket {
     }
 
     fn on_event(&self, bits: u32) {
-        let before = self
-            .readiness
-            .fetch_update(AcqRel, Relaxed, |now| Some((now | bits).wrapping_add(TICK)))
-            .unwrap();
+        let mut before = self.readiness.load(Relaxed);
+        while let Err(now) = {
+            let next = (before | bits).wrapping_add(TICK);
+            self.readiness.compare_exchange(before, next, AcqRel, Relaxed)
+        } {
+            before = now;
+        }
         if before & HAS_READERS != 0 {
             self.wake_one();
         }
