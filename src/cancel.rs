@@ -174,7 +174,10 @@ pub(crate) struct Limits {
 
 // SAFETY is not at stake: each thread touches only its own. An `OsThread` is shared so that
 // others can wake it, and they do not look at its limits.
-#[expect(unsafe_code, reason = "the limits of an OS thread are in its shared part")]
+#[expect(
+    unsafe_code,
+    reason = "the limits of an OS thread are in its shared part"
+)]
 // SAFETY: only the thread whose limits these are calls their methods (`OsThread::current`).
 unsafe impl Sync for Limits {}
 
@@ -182,7 +185,11 @@ impl Limits {
     /// The deadline that comes first, and the number of its limit.
     #[inline]
     pub(crate) fn nearest(&self) -> Nearest {
-        if self.any.get() { nearer(self.own.get(), self.base.get()) } else { None }
+        if self.any.get() {
+            nearer(self.own.get(), self.base.get())
+        } else {
+            None
+        }
     }
 
     /// Sets the limits and shields of the stack that runs, and those of its resumers.
@@ -191,11 +198,17 @@ impl Limits {
         self.base.set(base);
         self.own_shields.set(own_shields);
         self.base_shields.set(base_shields);
-        self.any.set(own.is_some() || base.is_some() || own_shields + base_shields > 0);
+        self.any
+            .set(own.is_some() || base.is_some() || own_shields + base_shields > 0);
     }
 
     fn set_own(&self, own: Nearest) {
-        self.set(own, self.base.get(), self.own_shields.get(), self.base_shields.get());
+        self.set(
+            own,
+            self.base.get(),
+            self.own_shields.get(),
+            self.base_shields.get(),
+        );
     }
 
     fn set_own_shields(&self, n: u32) {
@@ -237,13 +250,22 @@ impl Resumer {
             limits.set(generator.own, nearer(own, base), generator.shields, shields);
             (own, base, own_shields, base_shields)
         });
-        Resumer { own, base, own_shields, base_shields, holder }
+        Resumer {
+            own,
+            base,
+            own_shields,
+            base_shields,
+            holder,
+        }
     }
 
     /// The generator is suspended, or has ended.
     pub(crate) fn leave(self) -> Suspended {
         self.holder.with(|limits| {
-            let inside = Suspended { own: limits.own.get(), shields: limits.own_shields.get() };
+            let inside = Suspended {
+                own: limits.own.get(),
+                shields: limits.own_shields.get(),
+            };
             limits.set(self.own, self.base, self.own_shields, self.base_shields);
             inside
         })
@@ -348,11 +370,14 @@ pub fn shield<T>(f: impl FnOnce() -> T) -> T {
     struct Shield(Holder);
     impl Drop for Shield {
         fn drop(&mut self) {
-            self.0.with(|limits| limits.set_own_shields(limits.own_shields.get() - 1));
+            self.0
+                .with(|limits| limits.set_own_shields(limits.own_shields.get() - 1));
         }
     }
     let shield = Shield(Holder::current());
-    shield.0.with(|limits| limits.set_own_shields(limits.own_shields.get() + 1));
+    shield
+        .0
+        .with(|limits| limits.set_own_shields(limits.own_shields.get() + 1));
     f()
 }
 
@@ -403,7 +428,11 @@ pub(crate) fn give_way(section: &Section) {
 /// The deadline that I/O gets on top of its own because the thread unwinds by an interrupt.
 #[inline]
 pub(crate) fn io_grace() -> Option<u64> {
-    if std::thread::panicking() { io_grace_slow() } else { None }
+    if std::thread::panicking() {
+        io_grace_slow()
+    } else {
+        None
+    }
 }
 
 #[cold]

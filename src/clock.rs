@@ -49,7 +49,8 @@ pub(crate) fn to_instant(at: u64) -> Instant {
     if at >= ns {
         base + Duration::from_nanos(at - ns)
     } else {
-        base.checked_sub(Duration::from_nanos(ns - at)).unwrap_or(base)
+        base.checked_sub(Duration::from_nanos(ns - at))
+            .unwrap_or(base)
     }
 }
 
@@ -113,7 +114,9 @@ impl ManualClock {
     /// A clock that begins at the current time.
     pub fn new() -> Self {
         base();
-        ManualClock { ns: Arc::new(AtomicU64::new(monotonic())) }
+        ManualClock {
+            ns: Arc::new(AtomicU64::new(monotonic())),
+        }
     }
 
     /// The time it shows.
@@ -125,7 +128,9 @@ impl ManualClock {
     /// an idle worker looks at once only if something else wakes it.
     pub fn advance(&self, by: Duration) {
         let by = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
-        let _ = self.ns.fetch_update(AcqRel, Relaxed, |ns| Some(ns.saturating_add(by)));
+        let _ = self
+            .ns
+            .fetch_update(AcqRel, Relaxed, |ns| Some(ns.saturating_add(by)));
     }
 
     pub(crate) fn now_ns(&self) -> u64 {
@@ -146,6 +151,8 @@ impl Default for ManualClock {
 
 impl fmt::Debug for ManualClock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ManualClock").field("now", &self.now()).finish()
+        f.debug_struct("ManualClock")
+            .field("now", &self.now())
+            .finish()
     }
 }

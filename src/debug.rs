@@ -61,7 +61,12 @@ impl fmt::Display for ThreadInfo {
         }
         write!(f, "; spawned at {}", self.spawned_at)?;
         if self.stack_pointer != 0 {
-            let Self { stack_pointer: sp, frame_pointer: fp, instruction_pointer: ip, .. } = self;
+            let Self {
+                stack_pointer: sp,
+                frame_pointer: fp,
+                instruction_pointer: ip,
+                ..
+            } = self;
             write!(f, "; sp {sp:#x} fp {fp:#x} ip {ip:#x}")?;
         }
         Ok(())
@@ -79,7 +84,9 @@ pub struct Dump {
 impl fmt::Display for Dump {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} green threads", self.threads.len())?;
-        self.threads.iter().try_for_each(|thread| writeln!(f, "  {thread}"))
+        self.threads
+            .iter()
+            .try_for_each(|thread| writeln!(f, "  {thread}"))
     }
 }
 
@@ -104,8 +111,11 @@ impl fmt::Display for Dump {
 /// ```
 pub fn dump() -> Dump {
     let live = arena::live();
-    let mut threads: Vec<ThreadInfo> =
-        live.iter().filter(|record| !record.is_done()).map(ThreadInfo::of).collect();
+    let mut threads: Vec<ThreadInfo> = live
+        .iter()
+        .filter(|record| !record.is_done())
+        .map(ThreadInfo::of)
+        .collect();
     threads.sort_by_key(|thread| thread.id.as_u64());
     Dump { threads }
 }
@@ -113,7 +123,10 @@ pub fn dump() -> Dump {
 /// Writes who owns a stack, in a signal handler: nothing here allocates or locks.
 pub(crate) fn describe_overflow(owner: usize, out: &mut dyn Write) {
     let record: *const Record = ptr::with_exposed_provenance(owner);
-    #[expect(unsafe_code, reason = "the handler knows the owner by its address only")]
+    #[expect(
+        unsafe_code,
+        reason = "the handler knows the owner by its address only"
+    )]
     // SAFETY: the owner of a stack is set while its green thread has it (`Frame::build`), and one
     // that overflows its stack has it. Alignment keeps the mark of generators apart.
     let Some(record) = (unsafe { record.as_ref() }).filter(|_| owner > 1) else {
@@ -122,7 +135,11 @@ pub(crate) fn describe_overflow(owner: usize, out: &mut dyn Write) {
     };
     let id = record.id();
     let _ = match record.name() {
-        Some(name) => write!(out, "green thread '{name}' ({id}, spawned at {})", record.site()),
+        Some(name) => write!(
+            out,
+            "green thread '{name}' ({id}, spawned at {})",
+            record.site()
+        ),
         None => write!(out, "green thread {id} (spawned at {})", record.site()),
     };
 }
@@ -144,15 +161,19 @@ pub(crate) fn describe_overflow(owner: usize, out: &mut dyn Write) {
 /// ```
 pub fn panic_hook() {
     let previous = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |info| match crate::thread::current_record() {
-        Some(record) => print_panic(&record, info),
-        None => previous(info),
+    std::panic::set_hook(Box::new(move |info| {
+        match crate::thread::current_record() {
+            Some(record) => print_panic(&record, info),
+            None => previous(info),
+        }
     }));
 }
 
 fn print_panic(record: &RecordRef, info: &PanicHookInfo<'_>) {
     let name = record.name().unwrap_or("<unnamed>");
-    let place = info.location().map_or_else(String::new, |at| format!(" at {at}"));
+    let place = info
+        .location()
+        .map_or_else(String::new, |at| format!(" at {at}"));
     let message = info.payload_as_str().unwrap_or("Box<dyn Any>");
     let mut text = format!(
         "\nthread '{name}' (green thread {}, spawned at {}) panicked{place}:\n{message}\n",

@@ -114,7 +114,11 @@ impl<In: 'static, Out: 'static, Ret: 'static> Generator<In, Out, Ret> {
         };
         let bounds = Plain::<Input<In>, Out, Ret>::bounds(&slot);
         let plain = Plain::new(slot, move |inner: &PlainYielder<Input<In>, Out>, first| {
-            let yielder = Yielder { inner, bounds, dropped: Cell::new(false) };
+            let yielder = Yielder {
+                inner,
+                bounds,
+                dropped: Cell::new(false),
+            };
             let first = yielder.received(first);
             body(&yielder, first)
         });
@@ -132,7 +136,10 @@ impl<In: 'static, Out: 'static, Ret: 'static> Generator<In, Out, Ret> {
     ///
     /// If it has returned or panicked before; or as it panics.
     pub fn resume(&mut self, value: In) -> GeneratorState<Out, Ret> {
-        let plain = self.plain.as_mut().expect("generator resumed after it has ended");
+        let plain = self
+            .plain
+            .as_mut()
+            .expect("generator resumed after it has ended");
         let resumer = Resumer::enter(self.limits);
         let result = panic::catch_unwind(AssertUnwindSafe(|| plain.resume(Ok(value))));
         self.limits = resumer.leave();
@@ -203,7 +210,9 @@ impl<Out: 'static> Iterator for Generator<(), Out, ()> {
 
 impl<In, Out, Ret> fmt::Debug for Generator<In, Out, Ret> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Generator").field("complete", &self.plain.is_none()).finish_non_exhaustive()
+        f.debug_struct("Generator")
+            .field("complete", &self.plain.is_none())
+            .finish_non_exhaustive()
     }
 }
 
@@ -228,7 +237,10 @@ impl<In: 'static, Out: 'static> Yielder<In, Out> {
             "a generator can hand out values on its own stack only"
         );
         // Leaving it half unwound is no way out: the thread would count as panicking for ever.
-        assert!(!self.dropped.get(), "a value was handed out while its generator was dropped");
+        assert!(
+            !self.dropped.get(),
+            "a value was handed out while its generator was dropped"
+        );
         #[expect(unsafe_code, reason = "the yielder is kept by address")]
         // SAFETY: lives on the generator's stack as long as its body runs, and we are in its body.
         let inner = unsafe { &*self.inner };

@@ -68,7 +68,14 @@
 //! - A million guarded stacks need Linux 6.13; about 32,700 before that.
 //! - With `panic = "abort"` nothing can unwind: cancellation and time limits then act on nothing.
 
-#![cfg_attr(loom, allow(dead_code, unused_imports, reason = "only the modelled parts are built"))]
+#![cfg_attr(
+    loom,
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "only the modelled parts are built"
+    )
+)]
 
 mod primitive;
 

@@ -79,8 +79,9 @@ impl Core {
         static NUMBERS: AtomicU64 = AtomicU64::new(1);
         overflow::install(debug::describe_overflow)?;
         let number = NUMBERS.fetch_add(1, Relaxed);
-        let workers =
-            (0..n_workers).map(|index| Ok(Arc::new(Shared::new(index, number)?))).collect::<io::Result<_>>()?;
+        let workers = (0..n_workers)
+            .map(|index| Ok(Arc::new(Shared::new(index, number)?)))
+            .collect::<io::Result<_>>()?;
         Ok(Arc::new(Core {
             workers,
             search: Search::new(),
@@ -91,7 +92,9 @@ impl Core {
             next_worker: AtomicUsize::new(0),
             shutting_down: AtomicBool::new(false),
             shutdown_deadline: OnceLock::new(),
-            manual: Mutex::new(ManualIdle { waiting: vec![None; n_workers] }),
+            manual: Mutex::new(ManualIdle {
+                waiting: vec![None; n_workers],
+            }),
             exited: Mutex::new(Exited::default()),
         }))
     }
@@ -210,9 +213,13 @@ impl Core {
     /// The started green threads of this runtime.
     fn live(&self) -> impl Iterator<Item = RecordRef> + '_ {
         let workers = |record: &RecordRef| {
-            self.workers.iter().any(|worker| std::ptr::eq(&raw const **worker, record.worker()))
+            self.workers
+                .iter()
+                .any(|worker| std::ptr::eq(&raw const **worker, record.worker()))
         };
-        arena::live().into_iter().filter(move |record| workers(record) && !record.is_done())
+        arena::live()
+            .into_iter()
+            .filter(move |record| workers(record) && !record.is_done())
     }
 
     /// Says which green threads are left when the time is up.
@@ -233,7 +240,9 @@ impl Core {
     /// Worker `index` has nothing to run before `nearest`. If all workers wait, time jumps, and
     /// those whose deadline came are woken. Whether the caller should sleep.
     pub(crate) fn wait_on_manual_clock(&self, index: usize, nearest: Option<u64>) -> bool {
-        let Some(clock) = self.clock.manual() else { return true };
+        let Some(clock) = self.clock.manual() else {
+            return true;
+        };
         let mut idle = self.manual.lock();
         idle.waiting[index] = Some(nearest);
         if nearest.is_some_and(|at| at <= clock.now_ns()) {
@@ -245,8 +254,12 @@ impl Core {
             waits && (w.index == index || w.sleeper.is_sleeping())
         });
         let all: Option<Vec<Option<u64>>> = idle.waiting.iter().copied().collect();
-        let (true, Some(all)) = (quiet, all) else { return true };
-        let Some(next) = all.iter().flatten().min() else { return true };
+        let (true, Some(all)) = (quiet, all) else {
+            return true;
+        };
+        let Some(next) = all.iter().flatten().min() else {
+            return true;
+        };
         clock.jump_to(*next);
         for (worker, nearest) in self.workers.iter().zip(&all) {
             if worker.index != index && nearest.is_some_and(|at| at <= *next) {
@@ -296,7 +309,10 @@ impl Options {
 /// A number from the environment; what cannot be read as one is reported and ignored.
 fn number_from_env(name: &str) -> Option<usize> {
     let value = std::env::var_os(name)?;
-    let number = value.to_str().and_then(|text| text.trim().parse().ok()).filter(|&n| n > 0);
+    let number = value
+        .to_str()
+        .and_then(|text| text.trim().parse().ok())
+        .filter(|&n| n > 0);
     if number.is_none() {
         eprintln!("greenrt: {name}={value:?} is not a number above zero; ignored");
     }
@@ -305,9 +321,8 @@ fn number_from_env(name: &str) -> Option<usize> {
 
 /// How many workers a runtime has if nobody says.
 fn default_workers() -> usize {
-    number_from_env("GREENRT_WORKERS").unwrap_or_else(|| {
-        std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
-    })
+    number_from_env("GREENRT_WORKERS")
+        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, NonZeroUsize::get))
 }
 
 /// A runtime of its own: workers that run green threads, until it is dropped.
@@ -340,7 +355,9 @@ pub struct Runtime {
 impl Runtime {
     /// Begins to configure a runtime.
     pub fn builder() -> RuntimeBuilder {
-        RuntimeBuilder { options: Options::from_env() }
+        RuntimeBuilder {
+            options: Options::from_env(),
+        }
     }
 
     /// Spawns a green thread on this runtime.
@@ -354,7 +371,9 @@ impl Runtime {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        ThreadBuilder::new().spawn_on(self, f).expect("failed to spawn a green thread")
+        ThreadBuilder::new()
+            .spawn_on(self, f)
+            .expect("failed to spawn a green thread")
     }
 
     /// Runs `f` in a green thread of this runtime and waits for it.
@@ -371,9 +390,15 @@ impl Runtime {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        let main = ThreadBuilder::new().name("main".into()).stack_size(MAIN_STACK_SIZE);
-        let handle = main.spawn_on(self, f).expect("failed to spawn a green thread");
-        handle.join().unwrap_or_else(|payload| std::panic::resume_unwind(payload))
+        let main = ThreadBuilder::new()
+            .name("main".into())
+            .stack_size(MAIN_STACK_SIZE);
+        let handle = main
+            .spawn_on(self, f)
+            .expect("failed to spawn a green thread");
+        handle
+            .join()
+            .unwrap_or_else(|payload| std::panic::resume_unwind(payload))
     }
 
     /// How many workers it has.
@@ -405,8 +430,13 @@ impl Runtime {
                 return false;
             }
             self.core.cancel_all();
-            let ends = Ends { by_token: false, by_cancel: false };
-            let Ok(episode) = Episode::open(Reason::SHUTDOWN, ends) else { continue };
+            let ends = Ends {
+                by_token: false,
+                by_cancel: false,
+            };
+            let Ok(episode) = Episode::open(Reason::SHUTDOWN, ends) else {
+                continue;
+            };
             self.core.exited.lock().dropper = Some(episode.target());
             if self.core.exited.lock().n_workers < self.threads.len() {
                 // Not on a manual clock, which this would make run ahead.
@@ -440,7 +470,9 @@ impl Drop for Runtime {
         }
         if self.wait_exited() {
             // They have nothing left to do but to go, taking their descriptors along.
-            self.threads.drain(..).for_each(|thread| drop(thread.join()));
+            self.threads
+                .drain(..)
+                .for_each(|thread| drop(thread.join()));
         }
         if self.core.n_live() > 0 {
             self.core.report_leaked();
@@ -498,12 +530,17 @@ impl RuntimeBuilder {
     pub fn build(self) -> io::Result<Runtime> {
         let n_workers = self.options.n_workers.unwrap_or_else(default_workers);
         let core = Core::new(n_workers, &self.options)?;
-        let mut runtime = Runtime { core, threads: Vec::with_capacity(n_workers) };
+        let mut runtime = Runtime {
+            core,
+            threads: Vec::with_capacity(n_workers),
+        };
         for index in 0..n_workers {
             let core = Arc::clone(&runtime.core);
             let name = format!("{}-{index}", self.options.name);
             #[expect(clippy::disallowed_methods, reason = "workers are OS threads")]
-            let thread = std::thread::Builder::new().name(name).spawn(move || work(core, index))?;
+            let thread = std::thread::Builder::new()
+                .name(name)
+                .spawn(move || work(core, index))?;
             runtime.threads.push(thread);
         }
         Ok(runtime)
@@ -525,7 +562,10 @@ fn work(core: Arc<Core>, index: usize) {
     let wake = {
         let mut exited = core.exited.lock();
         exited.n_workers += 1;
-        exited.dropper.as_ref().and_then(|dropper| dropper.claim(CLAIM_WOKEN))
+        exited
+            .dropper
+            .as_ref()
+            .and_then(|dropper| dropper.claim(CLAIM_WOKEN))
     };
     if let Some(wake) = wake {
         wake.wake();
@@ -585,7 +625,10 @@ pub(crate) fn global() -> io::Result<&'static Runtime> {
 /// assert_eq!(order, "1A 1B 2A 2B");
 /// ```
 #[track_caller]
-#[expect(unsafe_code, reason = "the closure borrows, and is joined before this returns")]
+#[expect(
+    unsafe_code,
+    reason = "the closure borrows, and is joined before this returns"
+)]
 pub fn run<F, T>(f: F) -> T
 where
     F: FnOnce() -> T,
@@ -594,12 +637,17 @@ where
         with_local(|_| ()).is_none(),
         "greenrt::run called from a green thread, whose worker runs already"
     );
-    let options = Options { n_workers: Some(1), ..Options::from_env() };
+    let options = Options {
+        n_workers: Some(1),
+        ..Options::from_env()
+    };
     let core = Core::new(1, &options).expect("failed to start a runtime");
     let alt_stack = AltStack::install().ok();
     let local = Local::new(Arc::clone(&core), 0);
     let class = stack_class(MAIN_STACK_SIZE).expect("the largest class");
-    local.reserve_stack(class).expect("failed to map the stack of the main green thread");
+    local
+        .reserve_stack(class)
+        .expect("failed to map the stack of the main green thread");
     let start = Start {
         name: Some("main".into()),
         stack_class: class,
@@ -612,7 +660,10 @@ where
     local.set_main(&record);
     local.spawn(record);
     local.run();
-    assert!(handle.is_done(), "greenrt: the loop of `run` ended before its main thread");
+    assert!(
+        handle.is_done(),
+        "greenrt: the loop of `run` ended before its main thread"
+    );
     core.begin_shutdown();
     if core.n_live() > 0 {
         local.run();

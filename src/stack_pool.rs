@@ -23,7 +23,10 @@ pub(crate) struct StackPool {
 
 impl StackPool {
     pub(crate) fn new() -> Self {
-        StackPool { spare: [const { Vec::new() }; Class::COUNT], n_refills: 0 }
+        StackPool {
+            spare: [const { Vec::new() }; Class::COUNT],
+            n_refills: 0,
+        }
     }
 
     fn keep(class: Class) -> usize {
@@ -53,7 +56,9 @@ impl StackPool {
         if self.n_refills > 1 {
             stack::touch(spare);
         }
-        spare.pop().ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory))
+        spare
+            .pop()
+            .ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory))
     }
 
     /// Makes sure that the next `take` succeeds.

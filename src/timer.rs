@@ -96,7 +96,11 @@ impl Timers {
                 key
             }
         };
-        let entry = Entry { deadline, key, number: self.next_number };
+        let entry = Entry {
+            deadline,
+            key,
+            number: self.next_number,
+        };
         self.next_number = self.next_number.wrapping_add(1);
         self.heap.push(entry);
         self.sift_up(self.heap.len() - 1, entry);
@@ -162,8 +166,13 @@ impl Timers {
         loop {
             let first = at * CHILDREN + 1;
             let children = first..(first + CHILDREN).min(self.heap.len());
-            let least =
-                children.reduce(|a, b| if self.heap[b].is_before(&self.heap[a]) { b } else { a });
+            let least = children.reduce(|a, b| {
+                if self.heap[b].is_before(&self.heap[a]) {
+                    b
+                } else {
+                    a
+                }
+            });
             match least {
                 Some(least) if self.heap[least].is_before(&entry) => {
                     self.place(at, self.heap[least]);

@@ -4,7 +4,10 @@
 //! its own; it lies behind the lock of whatever is waited for, and every method is called under
 //! that lock.
 
-#![expect(unsafe_code, reason = "waiters are linked through the frames of those who wait")]
+#![expect(
+    unsafe_code,
+    reason = "waiters are linked through the frames of those who wait"
+)]
 
 use std::cell::Cell;
 use std::marker::PhantomPinned;
@@ -52,7 +55,10 @@ unsafe impl Send for WaitList {}
 
 impl WaitList {
     pub(crate) const fn new() -> Self {
-        WaitList { first: None, last: None }
+        WaitList {
+            first: None,
+            last: None,
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {

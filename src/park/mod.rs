@@ -75,9 +75,10 @@ impl Target {
                 let word = unsafe { &(*record.as_ptr()).word };
                 word.claim(claim).then_some(Wake::Green(*record))
             }
-            Target::Os(thread) => {
-                thread.word().claim(claim).then(|| Wake::Os(Arc::clone(thread)))
-            }
+            Target::Os(thread) => thread
+                .word()
+                .claim(claim)
+                .then(|| Wake::Os(Arc::clone(thread))),
         }
     }
 }
@@ -143,12 +144,21 @@ impl Episode {
         let mut point = ends.by_cancel && limits.is_open();
         let deaf = point && std::thread::panicking();
         point &= !deaf;
-        match word.open(Ends { by_token: ends.by_token, by_cancel: point }) {
+        match word.open(Ends {
+            by_token: ends.by_token,
+            by_cancel: point,
+        }) {
             Ok(()) => {
                 if deaf {
                     who.is_deaf(true);
                 }
-                Ok(Episode { who, reason, point, deaf, open: true })
+                Ok(Episode {
+                    who,
+                    reason,
+                    point,
+                    deaf,
+                    open: true,
+                })
             }
             Err(CLAIM_TOKEN) => Err(Ended::Token),
             Err(_) => {
@@ -188,7 +198,10 @@ impl Episode {
         if self.deaf {
             self.who.is_deaf(false);
         }
-        match word.outcome().expect("greenrt: resumed with its episode open") {
+        match word
+            .outcome()
+            .expect("greenrt: resumed with its episode open")
+        {
             CLAIM_AGAIN => Ended::Again,
             CLAIM_TOKEN => Ended::Token,
             CLAIM_CANCEL => Ended::Interrupted(Interrupt::Cancelled),
@@ -249,7 +262,13 @@ impl Who {
 
 /// Stops the calling thread until `deadline`, a cancel or a limit.
 pub(crate) fn until(reason: Reason, deadline: Option<u64>) -> Ended {
-    match Episode::open(reason, Ends { by_token: false, by_cancel: true }) {
+    match Episode::open(
+        reason,
+        Ends {
+            by_token: false,
+            by_cancel: true,
+        },
+    ) {
         Ok(episode) => episode.park(deadline),
         Err(ended) => ended,
     }

@@ -27,7 +27,11 @@ impl OsThread {
     /// The calling OS thread's; `None` when its thread-locals are gone already.
     pub(crate) fn known() -> Option<Arc<OsThread>> {
         let known = CURRENT.try_with(|current| {
-            Arc::clone(current.borrow_mut().get_or_insert_with(|| Arc::new(OsThread::new())))
+            Arc::clone(
+                current
+                    .borrow_mut()
+                    .get_or_insert_with(|| Arc::new(OsThread::new())),
+            )
         });
         known.ok()
     }
@@ -83,12 +87,17 @@ impl OsThread {
 
 impl fmt::Debug for OsThread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OsThread").field("word", &self.word).finish_non_exhaustive()
+        f.debug_struct("OsThread")
+            .field("word", &self.word)
+            .finish_non_exhaustive()
     }
 }
 
 /// Lets other OS threads run, in the middle of a few instructions that another one must finish.
-#[expect(clippy::disallowed_methods, reason = "the OS thread itself must give way")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the OS thread itself must give way"
+)]
 pub(crate) fn os_yield() {
     std::thread::yield_now();
 }

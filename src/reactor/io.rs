@@ -55,7 +55,13 @@ impl<T: AsFd> Io<T> {
     /// worker.
     pub fn new(inner: T) -> Self {
         let source = Source::new(inner.as_fd().as_raw_fd());
-        Io { registration: Registration { source, shared: AtomicBool::new(false) }, inner }
+        Io {
+            registration: Registration {
+                source,
+                shared: AtomicBool::new(false),
+            },
+            inner,
+        }
     }
 
     /// What is wrapped.
@@ -75,7 +81,10 @@ impl<T: AsFd> Io<T> {
     /// Unwraps it, no longer registered.
     pub fn into_inner(self) -> T {
         self.mark_shared();
-        let Io { registration, inner } = self;
+        let Io {
+            registration,
+            inner,
+        } = self;
         drop(registration);
         inner
     }
@@ -284,7 +293,10 @@ struct Limit {
 impl Limit {
     #[inline]
     fn new(timeout: Option<Duration>) -> Self {
-        Limit { timeout, deadline: None }
+        Limit {
+            timeout,
+            deadline: None,
+        }
     }
 
     /// Waits once. `false`: the time is up.
@@ -305,3 +317,6 @@ impl Limit {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

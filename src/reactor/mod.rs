@@ -21,9 +21,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use greenrt_arch::epoll;
-use mio::{Interest, Token};
 use mio::event::Source as _;
 use mio::unix::SourceFd;
+use mio::{Interest, Token};
 use parking_lot::Mutex;
 
 use source::Source;
@@ -40,7 +40,10 @@ pub(crate) struct Events {
 impl Events {
     pub(crate) fn with_capacity(n: usize) -> Self {
         let portable = (!epoll::precise()).then(|| mio::Events::with_capacity(n));
-        Events { precise: epoll::Events::with_capacity(n), portable }
+        Events {
+            precise: epoll::Events::with_capacity(n),
+            portable,
+        }
     }
 }
 
@@ -124,7 +127,10 @@ impl Reactor {
             let index = match slots.free.pop() {
                 Some(index) => index,
                 None => {
-                    slots.slots.push(Slot { generation: 0, source: None });
+                    slots.slots.push(Slot {
+                        generation: 0,
+                        source: None,
+                    });
                     slots.slots.len() as u32 - 1
                 }
             };
@@ -137,7 +143,10 @@ impl Reactor {
         let mut mio_source = SourceFd(&fd);
         let mio_token = Token(token as usize);
         let mut registered = mio_source.register(&self.registry, mio_token, interests);
-        if registered.as_ref().is_err_and(|e| e.kind() == std_io::ErrorKind::AlreadyExists) {
+        if registered
+            .as_ref()
+            .is_err_and(|e| e.kind() == std_io::ErrorKind::AlreadyExists)
+        {
             // An earlier registration of the same file under the same number was left behind.
             registered = mio_source.reregister(&self.registry, mio_token, interests);
         }
@@ -195,9 +204,7 @@ impl Reactor {
     /// Looks at the events, waiting for at most `timeout`, and makes runnable whom they concern.
     pub(crate) fn poll(&self, events: &mut Events, timeout: Option<Duration>) {
         let looked = match &mut events.portable {
-            None => {
-                epoll::wait(self.registry.as_fd(), &mut events.precise, timeout)
-            }
+            None => epoll::wait(self.registry.as_fd(), &mut events.precise, timeout),
             Some(portable) => match self.poll.lock().poll(portable, timeout) {
                 Err(error) if error.kind() == std_io::ErrorKind::Interrupted => return,
                 looked => looked,
@@ -253,7 +260,10 @@ impl Reactor {
         let slots = self.sources.lock();
         // The sources of the next events, those that are closed left out.
         let mut coming: [Option<&Source>; SOURCES_AHEAD] = [None; SOURCES_AHEAD];
-        for (place, token) in coming.iter_mut().zip(std::iter::once(first).chain(&mut ahead)) {
+        for (place, token) in coming
+            .iter_mut()
+            .zip(std::iter::once(first).chain(&mut ahead))
+        {
             *place = slots.find(token);
         }
         coming.iter().flatten().for_each(|source| source.prefetch());
@@ -278,6 +288,8 @@ impl Slots {
     #[inline]
     fn find(&self, token: u64) -> Option<&Source> {
         let slot = self.slots.get(token as u32 as usize)?;
-        slot.source.as_deref().filter(|_| slot.generation == (token >> 32) as u32)
+        slot.source
+            .as_deref()
+            .filter(|_| slot.generation == (token >> 32) as u32)
     }
 }

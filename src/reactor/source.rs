@@ -55,8 +55,8 @@ use crate::park::reason::Reason;
 use crate::park::word::{CLAIM_WOKEN, Ends};
 use crate::park::{Ended, Episode, Target, Wake};
 use crate::record::Record;
-use crate::scheduler::worker::Shared;
 use crate::scheduler::with_local;
+use crate::scheduler::worker::Shared;
 use crate::wait_queue::{WaitList, Waiter};
 
 const READ: u32 = 1;
@@ -123,7 +123,10 @@ struct Waiting {
 
 impl Waiting {
     const fn new() -> Self {
-        Waiting { first: None, more: WaitList::new() }
+        Waiting {
+            first: None,
+            more: WaitList::new(),
+        }
     }
 
     fn is_empty(&self) -> bool {
@@ -147,7 +150,6 @@ struct State {
 // SAFETY: the records are touched under the lock that the state lies behind, and through their
 // atomics only; the lists are made for it.
 unsafe impl Send for State {}
-
 
 impl State {
     /// Whether a reactor has it, and it should stay there while the calling worker waits.
@@ -222,7 +224,10 @@ impl Source {
         let mut now = self.readiness.load(Relaxed);
         // The bits below the tick may change under us; the tick may not.
         while now / TICK == seen.0 / TICK && now & bits != 0 {
-            match self.readiness.compare_exchange_weak(now, now & !bits, AcqRel, Relaxed) {
+            match self
+                .readiness
+                .compare_exchange_weak(now, now & !bits, AcqRel, Relaxed)
+            {
                 Ok(_) => return,
                 Err(other) => now = other,
             }
@@ -295,9 +300,9 @@ impl Source {
         if event.end {
             bits |= WRITE_END;
         }
-        let before = self.readiness.fetch_update(AcqRel, Relaxed, |now| {
-            Some((now | bits).wrapping_add(TICK))
-        });
+        let before = self
+            .readiness
+            .fetch_update(AcqRel, Relaxed, |now| Some((now | bits).wrapping_add(TICK)));
         let (Ok(before) | Err(before)) = before;
         if before & (HAS_READERS | HAS_WRITERS) == 0 {
             return;
@@ -336,7 +341,13 @@ impl Source {
             Direction::Write => Reason::writable(self.fd),
         };
         loop {
-            let episode = match Episode::open(reason, Ends { by_token: false, by_cancel: true }) {
+            let episode = match Episode::open(
+                reason,
+                Ends {
+                    by_token: false,
+                    by_cancel: true,
+                },
+            ) {
                 Ok(episode) => episode,
                 Err(ended) => return Ok(ended),
             };
@@ -345,7 +356,12 @@ impl Source {
                 unreachable!("greenrt: an OS thread waits for a descriptor in poll(2)")
             };
             let waiter = pin!(Waiter::new(target, 0));
-            let queued = Queued { source: self, direction, record, waiter: waiter.as_ref() };
+            let queued = Queued {
+                source: self,
+                direction,
+                record,
+                waiter: waiter.as_ref(),
+            };
             match queued.queue() {
                 Queue::Waits => {}
                 Queue::Ready => return Ok(Ended::Woken(0)),
@@ -371,7 +387,9 @@ impl Source {
     /// comes as an event. `moving` keeps others from registering anew what is about to be removed.
     #[cold]
     fn settle(self: &Arc<Self>) -> io::Result<()> {
-        let Some(here) = with_local(|local| Arc::clone(local.shared())) else { return Ok(()) };
+        let Some(here) = with_local(|local| Arc::clone(local.shared())) else {
+            return Ok(());
+        };
         {
             let mut state = self.state.lock();
             if state.moving || state.closed {
@@ -405,7 +423,9 @@ impl Source {
     /// Its reactor ends.
     pub(super) fn lose_home(&self, reactor: &Reactor) {
         let mut state = self.state.lock();
-        state.home.take_if(|(home, _)| ptr::eq(&raw const home.reactor, reactor));
+        state
+            .home
+            .take_if(|(home, _)| ptr::eq(&raw const home.reactor, reactor));
         self.wake_all(&mut state);
     }
 
@@ -430,9 +450,14 @@ impl Source {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn has_reader(&self) -> bool {
+        self.readiness.load(Acquire) & HAS_READERS != 0
+    }
+
     /// The worker that has it registered.
     #[cfg(test)]
-    pub(crate) fn home(&self) -> Option<usize> {
+    pub(super) fn home(&self) -> Option<usize> {
         self.state.lock().home.as_ref().map(|(home, _)| home.index)
     }
 }
@@ -474,7 +499,10 @@ impl Queued<'_> {
             unsafe { waiting.more.push(self.waiter) };
         }
         // AcqRel, one word: either we see the bits of an event, or the event sees that we wait.
-        let before = self.source.readiness.fetch_or(self.direction.waiting(), AcqRel);
+        let before = self
+            .source
+            .readiness
+            .fetch_or(self.direction.waiting(), AcqRel);
         if before & (self.direction.bit() | self.direction.end()) == 0 {
             Queue::Waits
         } else {
@@ -493,7 +521,9 @@ impl Drop for Queued<'_> {
             waiting.more.remove(self.waiter);
         }
         if waiting.is_empty() {
-            self.source.readiness.fetch_and(!self.direction.waiting(), AcqRel);
+            self.source
+                .readiness
+                .fetch_and(!self.direction.waiting(), AcqRel);
         }
     }
 }

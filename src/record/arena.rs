@@ -45,13 +45,18 @@ struct FreeList {
 
 impl FreeList {
     const fn new() -> Self {
-        FreeList { head: Cell::new(ptr::null_mut()), len: Cell::new(0) }
+        FreeList {
+            head: Cell::new(ptr::null_mut()),
+            len: Cell::new(0),
+        }
     }
 
     #[inline]
     fn push(&self, record: NonNull<Record>) {
         // SAFETY: arena memory always holds a record; this one is free and thus ours.
-        unsafe { record.as_ref() }.link.store(self.head.get(), Relaxed);
+        unsafe { record.as_ref() }
+            .link
+            .store(self.head.get(), Relaxed);
         self.head.set(record.as_ptr());
         self.len.set(self.len.get() + 1);
     }
@@ -80,7 +85,9 @@ pub(crate) struct Cache {
 
 impl Cache {
     pub(crate) const fn new() -> Self {
-        Cache { lists: [const { FreeList::new() }; CLASSES] }
+        Cache {
+            lists: [const { FreeList::new() }; CLASSES],
+        }
     }
 }
 
@@ -127,12 +134,11 @@ struct Depot {
 // SAFETY: only ever touched under the lock of `DEPOT`.
 unsafe impl Send for Depot {}
 
-static DEPOT: Mutex<Depot> =
-    Mutex::new(Depot {
-        lists: [const { FreeList::new() }; CLASSES],
-        chunks: Vec::new(),
-        open: [None; CLASSES],
-    });
+static DEPOT: Mutex<Depot> = Mutex::new(Depot {
+    lists: [const { FreeList::new() }; CLASSES],
+    chunks: Vec::new(),
+    open: [None; CLASSES],
+});
 
 impl Depot {
     /// Moves up to `n` free records of a size to `list`; at least one.
@@ -158,11 +164,17 @@ impl Depot {
         let layout = Layout::from_size_align(CHUNK_BYTES, 16).expect("a constant, valid layout");
         // SAFETY: the layout is not empty.
         let at = unsafe { alloc_zeroed(layout) };
-        let Some(at) = NonNull::new(at) else { handle_alloc_error(layout) };
+        let Some(at) = NonNull::new(at) else {
+            handle_alloc_error(layout)
+        };
         // SAFETY: less than `ALIGN` bytes on, and `n_records` leaves that many out.
         let at = unsafe { at.add(at.as_ptr().align_offset(ALIGN)) };
         // All zeros is a free record: no references.
-        self.chunks.push(Chunk { at, class, n_carved: 0 });
+        self.chunks.push(Chunk {
+            at,
+            class,
+            n_carved: 0,
+        });
         let index = self.chunks.len() - 1;
         self.open[class as usize] = Some(index);
         index
@@ -218,9 +230,21 @@ pub(crate) fn live() -> Vec<RecordRef> {
     // Copied, so that the lock is not held while references are taken, and perhaps dropped.
     let carved: Vec<Chunk> = {
         let depot = DEPOT.lock();
-        depot.chunks.iter().map(|c| Chunk { at: c.at, class: c.class, n_carved: c.n_carved }).collect()
+        depot
+            .chunks
+            .iter()
+            .map(|c| Chunk {
+                at: c.at,
+                class: c.class,
+                n_carved: c.n_carved,
+            })
+            .collect()
     };
-    let records = carved.iter().flat_map(|chunk| (0..chunk.n_carved).map(|i| chunk.record(i)));
+    let records = carved
+        .iter()
+        .flat_map(|chunk| (0..chunk.n_carved).map(|i| chunk.record(i)));
     // SAFETY: arena memory, which is never freed.
-    records.filter_map(|record| unsafe { RecordRef::try_ref(record) }).collect()
+    records
+        .filter_map(|record| unsafe { RecordRef::try_ref(record) })
+        .collect()
 }

@@ -12,7 +12,10 @@
 //! they come and go: whoever wants to see them walks the arena and tries to take a reference to
 //! each, which fails on the free ones.
 
-#![expect(unsafe_code, reason = "records are counted by hand and live in an arena")]
+#![expect(
+    unsafe_code,
+    reason = "records are counted by hand and live in an arena"
+)]
 
 pub(crate) mod arena;
 pub(crate) mod packet;
@@ -140,7 +143,9 @@ impl Record {
 
     #[inline]
     fn vtable(&self) -> &'static Vtable {
-        self.vtable.get().expect("greenrt: a live record without its functions")
+        self.vtable
+            .get()
+            .expect("greenrt: a live record without its functions")
     }
 
     #[inline]
@@ -155,7 +160,9 @@ impl Record {
     }
 
     pub(crate) fn site(&self) -> &'static Location<'static> {
-        self.site.get().expect("greenrt: a live record without a spawn site")
+        self.site
+            .get()
+            .expect("greenrt: a live record without a spawn site")
     }
 
     pub(crate) fn stack_class(&self) -> Class {
@@ -267,7 +274,8 @@ impl RecordRef {
         // SAFETY: arena memory always holds a record, and the count is atomic.
         let refs = unsafe { &(*at.as_ptr()).refs };
         // Acquire: pairs with the release in `init`.
-        refs.fetch_update(Acquire, Relaxed, |n| (n > 0).then(|| n + 1)).ok()?;
+        refs.fetch_update(Acquire, Relaxed, |n| (n > 0).then(|| n + 1))
+            .ok()?;
         Some(RecordRef(at))
     }
 }
@@ -311,7 +319,9 @@ impl Drop for RecordRef {
 /// The last reference is gone.
 unsafe fn free(at: NonNull<Record>) {
     // SAFETY: the caller had the last reference, so nobody reads the name.
-    let name = unsafe { &mut *at.as_ref().name.get() };
+    let name = unsafe { at.as_ref() }.name.get();
+    // SAFETY: as above.
+    let name = unsafe { &mut *name };
     *name = None;
     // SAFETY: arena memory; atomics and cells only.
     let class = unsafe { at.as_ref() }.memory_class.get();

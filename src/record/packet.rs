@@ -9,7 +9,10 @@
 //! dropped by the joiner, by whoever drops the handle of an ended thread, or, if the handle went
 //! first, by the green thread itself as its last act.
 
-#![expect(unsafe_code, reason = "closure and result are stored without their types")]
+#![expect(
+    unsafe_code,
+    reason = "closure and result are stored without their types"
+)]
 
 use std::any::Any;
 use std::cell::UnsafeCell;
@@ -18,13 +21,11 @@ use std::panic::{self, AssertUnwindSafe};
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
-use super::{
-    JOIN_BUSY, JOIN_DETACHED, JOIN_DONE, JOIN_EMPTY, Record, RecordRef, Start, arena,
-};
+use super::{JOIN_BUSY, JOIN_DETACHED, JOIN_DONE, JOIN_EMPTY, Record, RecordRef, Start, arena};
 use crate::cancel::{self, Cancelled};
-use crate::park::{self, Ended, Episode, Target};
 use crate::park::reason::Reason;
 use crate::park::word::{CLAIM_WOKEN, Ends};
+use crate::park::{self, Ended, Episode, Target};
 
 /// What `join` returns: the value, or the payload of the panic that ended the thread.
 pub type Result<T> = std::result::Result<T, Box<dyn Any + Send + 'static>>;
@@ -89,6 +90,7 @@ impl<T> Store<T> for Box<T> {
     }
 }
 
+#[repr(C)]
 union Payload<F, S, H> {
     start: ManuallyDrop<(F, H)>,
     result: ManuallyDrop<Result<S>>,
@@ -118,7 +120,7 @@ where
     }
     let f = Box::new(f);
     // SAFETY: the caller's promise.
-    unsafe { make::<_, T, Box<T>, H>(move || f(), hook, start) }
+    unsafe { make::<_, T, Box<T>, H>(f, hook, start) }
 }
 
 const fn fits<P>() -> bool {
@@ -138,7 +140,9 @@ where
     let packet = at.cast::<Packet<F, S, H>>();
     // SAFETY: the block is large enough for the packet and ours alone.
     let payload = unsafe { &raw const (*packet.as_ptr()).payload };
-    let value = Payload { start: ManuallyDrop::new((f, hook)) };
+    let value = Payload {
+        start: ManuallyDrop::new((f, hook)),
+    };
     // SAFETY: as above; nobody else looks behind a free record.
     unsafe { UnsafeCell::raw_get(payload).write(value) };
     // SAFETY: taken from the arena for this class just now.
@@ -191,7 +195,9 @@ where
     let payload = packet.payload.get();
     // SAFETY: nobody else touches the payload until the result is there; it holds the closure,
     // because `run` is called once.
-    let start = unsafe { &(*payload).start };
+    let payload_now = unsafe { &*payload };
+    // SAFETY: it holds the closure still.
+    let start = unsafe { &payload_now.start };
     // SAFETY: as above; the payload is overwritten below before anybody reads it again.
     let (f, hook) = ManuallyDrop::into_inner(unsafe { std::ptr::read(start) });
 
@@ -206,7 +212,11 @@ where
     let end = End::of(&result);
     let result = result.map(S::put);
     // SAFETY: still ours alone, and empty.
-    unsafe { payload.write(Payload { result: ManuallyDrop::new(result) }) };
+    unsafe {
+        payload.write(Payload {
+            result: ManuallyDrop::new(result),
+        })
+    };
     // AcqRel: the result becomes visible to whoever sees BUSY or DONE, and we see the waiter.
     match record.join.swap(JOIN_BUSY, AcqRel) {
         JOIN_EMPTY => record.join.store(JOIN_DONE, Release),
@@ -239,7 +249,9 @@ where
     // SAFETY: the table belongs to this packet; the caller holds a reference.
     let payload = unsafe { packet.as_ref() }.payload.get();
     // SAFETY: the caller saw DONE and is the only one who takes the result.
-    let result = unsafe { &(*payload).result };
+    let payload = unsafe { &*payload };
+    // SAFETY: the thread is done, so this is what it holds.
+    let result = unsafe { &payload.result };
     // SAFETY: as above; nobody reads it again.
     let result = ManuallyDrop::into_inner(unsafe { std::ptr::read(result) });
     let out = out.cast::<Result<T>>();
@@ -252,7 +264,9 @@ unsafe fn drop_result<F, S, H>(at: NonNull<Record>) {
     // SAFETY: the table belongs to this packet; the caller holds a reference.
     let payload = unsafe { packet.as_ref() }.payload.get();
     // SAFETY: the caller is the one who may drop the result, once.
-    let result = unsafe { &mut (*payload).result };
+    let payload = unsafe { &mut *payload };
+    // SAFETY: the thread has stored it, and nobody has taken it.
+    let result = unsafe { &mut payload.result };
     // It may wait, and a cancel must not look like a panic then.
     let dropped = panic::catch_unwind(AssertUnwindSafe(|| {
         // SAFETY: as above.
@@ -284,18 +298,30 @@ pub(crate) fn wait_end(record: &RecordRef, cancellable: bool, deadline: Option<u
 fn wait_end_slow(record: &RecordRef, cancellable: bool, deadline: Option<u64>) -> Ended {
     while !record.is_done() {
         let reason = Reason::join(record.id());
-        let ends = Ends { by_token: false, by_cancel: cancellable };
+        let ends = Ends {
+            by_token: false,
+            by_cancel: cancellable,
+        };
         let episode = match Episode::open(reason, ends) {
             Ok(episode) => episode,
             Err(ended) => return ended,
         };
-        let waiter = JoinWaiter { target: episode.target() };
+        let waiter = JoinWaiter {
+            target: episode.target(),
+        };
         let at = (&raw const waiter) as usize;
-        let ended = if record.join.compare_exchange(JOIN_EMPTY, at, AcqRel, Relaxed).is_ok() {
+        let ended = if record
+            .join
+            .compare_exchange(JOIN_EMPTY, at, AcqRel, Relaxed)
+            .is_ok()
+        {
             let ended = episode.park(deadline);
             // The load spares the usual case, in which the thread has ended, a locked operation.
             if record.join.load(Relaxed) != at
-                || record.join.compare_exchange(at, JOIN_EMPTY, AcqRel, Relaxed).is_err()
+                || record
+                    .join
+                    .compare_exchange(at, JOIN_EMPTY, AcqRel, Relaxed)
+                    .is_err()
             {
                 wait_while_busy(record);
             }
@@ -349,7 +375,9 @@ pub(crate) unsafe fn take_result<T>(record: &RecordRef) -> Result<T> {
 /// The caller owns the only handle of the thread and has not taken the result.
 pub(crate) unsafe fn detach(record: &RecordRef) {
     // AcqRel: if the thread has ended its result becomes visible to us.
-    let seen = record.join.compare_exchange(JOIN_EMPTY, JOIN_DETACHED, AcqRel, Acquire);
+    let seen = record
+        .join
+        .compare_exchange(JOIN_EMPTY, JOIN_DETACHED, AcqRel, Acquire);
     if seen.is_err() {
         // SAFETY: ended, and the handle with its right to the result is ours.
         unsafe { (record.vtable().drop_result)(record.as_ptr()) };

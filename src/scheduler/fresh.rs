@@ -35,7 +35,9 @@ struct Ring<T> {
 
 impl<T> Ring<T> {
     fn new(capacity: usize) -> Self {
-        let slots = (0..capacity).map(|_| AtomicPtr::new(ptr::null_mut())).collect();
+        let slots = (0..capacity)
+            .map(|_| AtomicPtr::new(ptr::null_mut()))
+            .collect();
         Ring { slots }
     }
 
@@ -97,7 +99,8 @@ impl<T> Fresh<T> {
         let new = Ring::new(old.slots.len() * 2);
         let mut index = head;
         while index != tail {
-            new.slot(index).store(old.slot(index).load(Relaxed), Relaxed);
+            new.slot(index)
+                .store(old.slot(index).load(Relaxed), Relaxed);
             index = index.wrapping_add(1);
         }
         let new = NonNull::from(Box::leak(Box::new(new)));
@@ -124,7 +127,11 @@ impl<T> Fresh<T> {
             let ring = unsafe { &*self.ring.load(Acquire) };
             let item = ring.slot(head).load(Relaxed);
             // Release: pairs with the acquire in `push`; we have read the slot.
-            if self.head.compare_exchange(head, head.wrapping_add(1), AcqRel, Relaxed).is_ok() {
+            if self
+                .head
+                .compare_exchange(head, head.wrapping_add(1), AcqRel, Relaxed)
+                .is_ok()
+            {
                 return NonNull::new(item);
             }
         }

@@ -66,7 +66,10 @@ impl Sleeper {
         // Pairs with the fence in `prepare`.
         fence(SeqCst);
         self.0.load(Relaxed) == SLEEPING
-            && self.0.compare_exchange(SLEEPING, NOTIFIED, SeqCst, Relaxed).is_ok()
+            && self
+                .0
+                .compare_exchange(SLEEPING, NOTIFIED, SeqCst, Relaxed)
+                .is_ok()
     }
 
     /// Whether the worker sleeps and nobody is waking it.
@@ -84,7 +87,10 @@ pub(crate) struct Search {
 
 impl Search {
     pub(crate) fn new() -> Self {
-        Search { searching: AtomicUsize::new(0), sleeping: AtomicUsize::new(0) }
+        Search {
+            searching: AtomicUsize::new(0),
+            sleeping: AtomicUsize::new(0),
+        }
     }
 
     /// A worker without work begins to search.

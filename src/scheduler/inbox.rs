@@ -24,7 +24,9 @@ pub(crate) struct Inbox<T> {
 
 impl<T: Linked> Inbox<T> {
     pub(crate) fn new() -> Self {
-        Inbox { head: AtomicPtr::new(ptr::null_mut()) }
+        Inbox {
+            head: AtomicPtr::new(ptr::null_mut()),
+        }
     }
 
     /// Adds `item`.

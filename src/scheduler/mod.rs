@@ -37,7 +37,10 @@
 //!   both would break; this is where other runtimes of the kind are unsound.
 //! - Running a spawned thread at once, parking the spawner: order becomes last in, first out.
 
-#![expect(unsafe_code, reason = "the worker's own part is found through a thread-local")]
+#![expect(
+    unsafe_code,
+    reason = "the worker's own part is found through a thread-local"
+)]
 
 pub(crate) mod fresh;
 pub(crate) mod idle;
@@ -114,7 +117,10 @@ impl Section {
         with_local(|local| {
             let record = local.current()?;
             local.enter();
-            Some(Section { local: NonNull::from(local), record })
+            Some(Section {
+                local: NonNull::from(local),
+                record,
+            })
         })
         .flatten()
     }

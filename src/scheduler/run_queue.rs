@@ -40,7 +40,11 @@ pub(crate) struct RunQueue {
 
 impl RunQueue {
     pub(crate) fn new() -> Self {
-        RunQueue { ring: vec![0; FIRST_CAPACITY].into_boxed_slice(), head: 0, tail: 0 }
+        RunQueue {
+            ring: vec![0; FIRST_CAPACITY].into_boxed_slice(),
+            head: 0,
+            tail: 0,
+        }
     }
 
     #[inline]

@@ -1,6 +1,9 @@
 //! A worker: the loop that runs green threads, and what it runs them from.
 
-#![expect(unsafe_code, reason = "runs and ends green threads; owns its queues without locks")]
+#![expect(
+    unsafe_code,
+    reason = "runs and ends green threads; owns its queues without locks"
+)]
 
 use std::cell::{Cell, UnsafeCell};
 use std::collections::VecDeque;
@@ -12,12 +15,12 @@ use std::time::Duration;
 
 use greenrt_arch::context;
 
+use super::Installed;
 use super::fresh::Fresh;
 use super::idle::Sleeper;
 use super::inbox::Inbox;
 use super::run_queue::{Next, RunQueue};
 use super::switch::Frame;
-use super::Installed;
 use crate::clock::Clock;
 use crate::park::reason::Reason;
 use crate::park::word::{CLAIM_AGAIN, CLAIM_DEADLINE};
@@ -286,7 +289,11 @@ impl Local {
     /// Makes a green thread of this worker runnable.
     #[inline]
     pub(super) fn push(&self, record: NonNull<Record>) {
-        let queue = if self.current.get().is_some() { &self.ready } else { &self.woken };
+        let queue = if self.current.get().is_some() {
+            &self.ready
+        } else {
+            &self.woken
+        };
         queue.with(|queue| queue.push(record));
     }
 
@@ -317,8 +324,10 @@ impl Local {
     fn suspend(&self, record: &Record, reason: Reason) {
         record.note(reason, context::registers());
         let depth = self.depth.get();
+        // SAFETY: a thread that runs has a frame.
+        let frame = unsafe { &*record.frame.get() };
         // SAFETY: the running thread calls this on itself, so the frame is its own.
-        unsafe { (*record.frame.get()).suspend() };
+        unsafe { frame.suspend() };
         self.depth.set(depth);
     }
 
@@ -398,7 +407,9 @@ impl Local {
         let mut round = 64;
         let mut before = self.clock().now();
         loop {
-            let ran = self.run_some(&self.woken, round).max(self.run_some(&self.ready, round));
+            let ran = self
+                .run_some(&self.woken, round)
+                .max(self.run_some(&self.ready, round));
             if self.stop.get() || self.runtime.is_over() {
                 return;
             }
@@ -587,7 +598,9 @@ impl Local {
         }
         let mut n_spawned = 0;
         for record in self.shared.inbox.take() {
-            let Some(at) = NonNull::new(record) else { continue };
+            let Some(at) = NonNull::new(record) else {
+                continue;
+            };
             // SAFETY: handed in with the scheduler's reference.
             let record = unsafe { at.as_ref() };
             let started = !record.frame.get().is_null();
@@ -609,7 +622,8 @@ impl Local {
 
     /// Looks at the descriptors, waiting for at most `timeout`.
     fn poll(&self, timeout: Option<Duration>) {
-        self.events.with(|events| self.shared.reactor.poll(events, timeout));
+        self.events
+            .with(|events| self.shared.reactor.poll(events, timeout));
     }
 
     // Nothing to run.
@@ -642,7 +656,9 @@ impl Local {
     fn sleep_time(&self, now: u64) -> Option<Duration> {
         let timer = self.timers.with(|timers| timers.nearest());
         let timer = timer.map(|at| Duration::from_nanos(at.saturating_sub(now)));
-        let retry = self.starved.with(|starved| (!starved.is_empty()).then_some(STACK_RETRY));
+        let retry = self
+            .starved
+            .with(|starved| (!starved.is_empty()).then_some(STACK_RETRY));
         let over = self.runtime.time_left();
         [timer, retry, over].into_iter().flatten().min()
     }
@@ -700,7 +716,9 @@ impl Local {
     fn nap(&self, us: u64) -> Duration {
         let nap = Duration::from_micros(us);
         match self.clock().manual() {
-            None => self.sleep_time(self.clock().now()).map_or(nap, |time| time.min(nap)),
+            None => self
+                .sleep_time(self.clock().now())
+                .map_or(nap, |time| time.min(nap)),
             Some(_) => nap,
         }
     }
@@ -726,7 +744,9 @@ impl Local {
             let aged = tail_then.wrapping_sub(head) as isize;
             let mut n = 0;
             while n < (aged + 1) / 2 {
-                let Some(record) = victim.fresh.take() else { break };
+                let Some(record) = victim.fresh.take() else {
+                    break;
+                };
                 // To the run queue, and not to the fresh queue, where it would age once more.
                 self.ready.with(|ready| ready.push(record));
                 n += 1;
@@ -748,9 +768,17 @@ impl Local {
             return;
         }
         let nearest = self.timers.with(|timers| timers.nearest());
-        if self.runtime.wait_on_manual_clock(self.shared.index, nearest) {
-            let retry = self.starved.with(|starved| (!starved.is_empty()).then_some(STACK_RETRY));
-            let time = [retry, self.runtime.time_left()].into_iter().flatten().min();
+        if self
+            .runtime
+            .wait_on_manual_clock(self.shared.index, nearest)
+        {
+            let retry = self
+                .starved
+                .with(|starved| (!starved.is_empty()).then_some(STACK_RETRY));
+            let time = [retry, self.runtime.time_left()]
+                .into_iter()
+                .flatten()
+                .min();
             // Events are left where they are, for siblings to see, until we say that we run.
             self.shared.reactor.wait(time);
         }

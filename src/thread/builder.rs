@@ -157,7 +157,10 @@ impl Builder {
         H: Hook,
     {
         let name = self.name.map(|name| {
-            assert!(!name.contains('\0'), "thread name may not contain interior null bytes");
+            assert!(
+                !name.contains('\0'),
+                "thread name may not contain interior null bytes"
+            );
             name.into_boxed_str()
         });
         let make = |default: greenrt_arch::stack::Class, placed: bool| {
@@ -165,7 +168,12 @@ impl Builder {
                 Some(bytes) => runtime::stack_class(bytes)?,
                 None => default,
             };
-            Ok::<_, io::Error>(Start { name, stack_class, site, placed })
+            Ok::<_, io::Error>(Start {
+                name,
+                stack_class,
+                site,
+                placed,
+            })
         };
         let finish = |start: Start| {
             // SAFETY: the caller's promise.
@@ -189,7 +197,13 @@ impl Builder {
                 Place::Anywhere(_) => {}
             }
             let elsewhere = self.worker.is_some_and(|worker| worker != index);
-            here.then(|| (local.runtime().stack_class(), elsewhere, self.worker.is_some()))
+            here.then(|| {
+                (
+                    local.runtime().stack_class(),
+                    elsewhere,
+                    self.worker.is_some(),
+                )
+            })
         });
         match (local.flatten(), place) {
             (Some((default, false, placed)), place) => {
@@ -241,7 +255,12 @@ where
     let handle = with_local(|local| {
         let stack_class = local.runtime().stack_class();
         local.reserve_stack(stack_class).ok()?;
-        let start = Start { name: None, stack_class, site, placed: false };
+        let start = Start {
+            name: None,
+            stack_class,
+            site,
+            placed: false,
+        };
         // SAFETY: neither closure nor result borrows.
         let (record, handle) = unsafe { packet::new(f.take()?, (), start) };
         local.spawn(record);
@@ -250,9 +269,7 @@ where
     match (handle.flatten(), f) {
         (Some(handle), _) => Ok(handle),
         // SAFETY: neither closure nor result borrows.
-        (None, Some(f)) => unsafe {
-            Builder::new().spawn_with(f, (), site, Place::Anywhere(None))
-        },
+        (None, Some(f)) => unsafe { Builder::new().spawn_with(f, (), site, Place::Anywhere(None)) },
         (None, None) => unreachable!("the closure is taken only if the handle is made"),
     }
 }

@@ -1,6 +1,9 @@
 //! The free functions, with the names and, off a green thread, the behaviour of std's.
 
-#![expect(clippy::disallowed_methods, reason = "off a green thread these are std's")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "off a green thread these are std's"
+)]
 
 use std::panic::Location;
 use std::time::{Duration, Instant};
@@ -87,7 +90,9 @@ where
     F: FnOnce() -> T + 'static,
     T: 'static,
 {
-    Builder::new().spawn_local(f).expect("failed to spawn a local green thread")
+    Builder::new()
+        .spawn_local(f)
+        .expect("failed to spawn a local green thread")
 }
 
 /// Spawns a green thread that runs `f` once `delay` has passed, never earlier.
@@ -190,7 +195,10 @@ pub fn park_timeout(timeout: Duration) {
 
 #[inline(always)]
 fn park_to(section: Section, deadline: Option<u64>) {
-    let ends = Ends { by_token: true, by_cancel: false };
+    let ends = Ends {
+        by_token: true,
+        by_cancel: false,
+    };
     let ended = match Episode::open_green(section, Reason::PARK, ends) {
         Ok(episode) => episode.park(deadline),
         Err(ended) => ended,

@@ -25,11 +25,16 @@ unsafe impl<T> Sync for JoinHandle<T> {}
 
 impl<T> JoinHandle<T> {
     pub(super) fn new(thread: Thread) -> Self {
-        JoinHandle { thread, result: PhantomData }
+        JoinHandle {
+            thread,
+            result: PhantomData,
+        }
     }
 
     fn record(&self) -> &RecordRef {
-        self.thread.record().expect("greenrt: a join handle of an OS thread")
+        self.thread
+            .record()
+            .expect("greenrt: a join handle of an OS thread")
     }
 
     /// The thread.
@@ -86,6 +91,8 @@ impl<T> Drop for JoinHandle<T> {
 
 impl<T> fmt::Debug for JoinHandle<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JoinHandle").field("thread", &self.thread).finish_non_exhaustive()
+        f.debug_struct("JoinHandle")
+            .field("thread", &self.thread)
+            .finish_non_exhaustive()
     }
 }

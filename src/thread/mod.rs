@@ -29,7 +29,10 @@ pub struct Thread(Kind);
 #[derive(Clone)]
 enum Kind {
     Green(RecordRef),
-    Os { thread: std::thread::Thread, id: ThreadId },
+    Os {
+        thread: std::thread::Thread,
+        id: ThreadId,
+    },
 }
 
 impl Thread {
@@ -44,9 +47,13 @@ impl Thread {
         }
         let make = || {
             let id = ThreadId::new(id::of_os_thread());
-            Thread(Kind::Os { thread: std::thread::current(), id })
+            Thread(Kind::Os {
+                thread: std::thread::current(),
+                id,
+            })
         };
-        let known = CURRENT.try_with(|current| current.borrow_mut().get_or_insert_with(make).clone());
+        let known =
+            CURRENT.try_with(|current| current.borrow_mut().get_or_insert_with(make).clone());
         known.unwrap_or_else(|_| make())
     }
 
@@ -122,5 +129,8 @@ const _: () = {
     send_and_sync::<ScopedJoinHandle<'static, i32>>();
     send_and_sync::<Scope<'static, 'static>>();
     send_and_sync::<crate::Runtime>();
-    assert!(size_of::<Record>() <= 112, "a record with a small closure fits 128 bytes");
+    assert!(
+        size_of::<Record>() <= 112,
+        "a record with a small closure fits 128 bytes"
+    );
 };

@@ -87,7 +87,13 @@ impl ScopeData {
             if self.n_running.load(Acquire) == 0 {
                 return interrupted;
             }
-            let episode = match Episode::open(Reason::SCOPE, Ends { by_token: false, by_cancel }) {
+            let episode = match Episode::open(
+                Reason::SCOPE,
+                Ends {
+                    by_token: false,
+                    by_cancel,
+                },
+            ) {
                 Ok(episode) => episode,
                 Err(ended) => {
                     interrupted = self.interrupt(ended);
@@ -109,7 +115,9 @@ impl ScopeData {
     }
 
     fn interrupt(&self, ended: Ended) -> Option<Interrupt> {
-        let Ended::Interrupted(interrupt) = ended else { return None };
+        let Ended::Interrupted(interrupt) = ended else {
+            return None;
+        };
         self.cancel_children();
         Some(interrupt)
     }
@@ -190,7 +198,10 @@ where
         env: PhantomData,
     };
     let result = panic::catch_unwind(AssertUnwindSafe(|| f(&scope)));
-    if result.as_ref().is_err_and(|payload| cancel::is_interrupt(&**payload)) {
+    if result
+        .as_ref()
+        .is_err_and(|payload| cancel::is_interrupt(&**payload))
+    {
         scope.data.cancel_children();
     }
     let interrupted = scope.data.wait_all();
@@ -218,7 +229,9 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         F: FnOnce() -> T + Send + 'scope,
         T: Send + 'scope,
     {
-        crate::Builder::new().spawn_scoped(self, f).expect("failed to spawn a green thread")
+        crate::Builder::new()
+            .spawn_scoped(self, f)
+            .expect("failed to spawn a green thread")
     }
 
     /// Spawns with a hook that counts the thread in and, in the end, out.
@@ -229,7 +242,11 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         let handle = spawn(Counted::new(&self.data))?;
         self.data.add_child(handle.thread());
         let data = Arc::clone(&self.data);
-        Ok(ScopedJoinHandle { handle, data, scope: PhantomData })
+        Ok(ScopedJoinHandle {
+            handle,
+            data,
+            scope: PhantomData,
+        })
     }
 }
 
@@ -279,6 +296,8 @@ impl<T> ScopedJoinHandle<'_, T> {
 
 impl<T> fmt::Debug for ScopedJoinHandle<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ScopedJoinHandle").field("thread", self.thread()).finish_non_exhaustive()
+        f.debug_struct("ScopedJoinHandle")
+            .field("thread", self.thread())
+            .finish_non_exhaustive()
     }
 }

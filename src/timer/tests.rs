@@ -69,7 +69,10 @@ impl Model {
     }
 
     fn check_cheap(&self) {
-        assert_eq!(self.timers.nearest(), self.map.first_key_value().map(|(key, _)| key.0));
+        assert_eq!(
+            self.timers.nearest(),
+            self.map.first_key_value().map(|(key, _)| key.0)
+        );
         assert_eq!(self.timers.heap.len(), self.map.len());
     }
 
@@ -170,7 +173,10 @@ fn a_removed_timer_does_not_fire_and_can_be_set_again() {
     model.remove(1);
     model.check();
     model.insert(1, 5);
-    assert_eq!([(); 4].map(|()| model.pop_due(100)), [Some(1), Some(0), Some(2), None]);
+    assert_eq!(
+        [(); 4].map(|()| model.pop_due(100)),
+        [Some(1), Some(0), Some(2), None]
+    );
 }
 
 #[test]
@@ -188,7 +194,9 @@ fn equal_deadlines_fire_in_the_order_in_which_they_were_set() {
 fn equal_deadlines_keep_their_order_when_some_in_the_middle_go() {
     let mut model = Model::new(1000);
     (0..1000).for_each(|which| model.insert(which, 7));
-    (0..1000).filter(|which| which % 3 == 1).for_each(|which| model.remove(which));
+    (0..1000)
+        .filter(|which| which % 3 == 1)
+        .for_each(|which| model.remove(which));
     model.check();
     let mut last = None;
     while let Some(which) = model.pop_due(7) {
@@ -244,7 +252,11 @@ fn a_fired_timer_does_not_remove_the_one_that_has_its_key_now() {
 
 #[test]
 fn behaves_like_an_ordered_map() {
-    let n_steps = if cfg!(debug_assertions) { 5_000 } else { 100_000 };
+    let n_steps = if cfg!(debug_assertions) {
+        5_000
+    } else {
+        100_000
+    };
     for seed in 0..8 {
         for (n, n_deadlines) in [(3, 2), (10, 3), (30, 1000), (300, 20), (3000, 1 << 40)] {
             println!("seed {seed}, {n} timers, {n_deadlines} deadlines");

@@ -14,8 +14,14 @@ use crate::park::reason::Reason;
 use crate::park::word::{CLAIM_DEADLINE, Ends};
 use crate::park::{self, Ended, Episode, OsThread};
 
-const LOCK: Ends = Ends { by_token: false, by_cancel: false };
-const POINT: Ends = Ends { by_token: false, by_cancel: true };
+const LOCK: Ends = Ends {
+    by_token: false,
+    by_cancel: false,
+};
+const POINT: Ends = Ends {
+    by_token: false,
+    by_cancel: true,
+};
 
 // The list, with the wait words of threads that are not there any more.
 
@@ -38,7 +44,9 @@ fn push(list: &mut WaitList, waiter: &Pin<Box<Waiter>>) {
 /// The number of the thread that is woken.
 fn woken(list: &mut WaitList, threads: &[Arc<OsThread>]) -> Option<usize> {
     match list.wake_one()? {
-        Wake::Os(woken) => threads.iter().position(|thread| Arc::ptr_eq(thread, &woken)),
+        Wake::Os(woken) => threads
+            .iter()
+            .position(|thread| Arc::ptr_eq(thread, &woken)),
         Wake::Green(_) => panic!("no green thread waits here"),
     }
 }
@@ -223,14 +231,24 @@ impl Arena {
     /// Called when nobody waits any more.
     fn check(&self, n_waits: usize) {
         let [first, second] = self.n_woken.each_ref().map(|n| n.load(Relaxed));
-        assert_eq!(self.n_wakes.each_ref().map(|n| n.load(Relaxed)), [first, second]);
+        assert_eq!(
+            self.n_wakes.each_ref().map(|n| n.load(Relaxed)),
+            [first, second]
+        );
         let n_others = self.n_deadlines.load(Relaxed) + self.n_cancels.load(Relaxed);
         assert_eq!(first + second + n_others, n_waits);
-        assert!(self.queues.iter().all(Queue::is_empty), "waiters leave all their queues");
+        assert!(
+            self.queues.iter().all(Queue::is_empty),
+            "waiters leave all their queues"
+        );
     }
 }
 
-const N_ROUNDS: usize = if cfg!(debug_assertions) { 2_000 } else { 20_000 };
+const N_ROUNDS: usize = if cfg!(debug_assertions) {
+    2_000
+} else {
+    20_000
+};
 
 /// A deadline between now and a few microseconds later.
 fn soon(round: usize) -> Option<u64> {
@@ -247,7 +265,9 @@ fn on_all_threads(deadline: fn(usize) -> Option<u64>) {
     let wakers = [0, 1].map(|which| {
         let arena = Arc::clone(&arena);
         let green = crate::Builder::new().worker(which);
-        green.spawn_on(&runtime, move || arena.keep_waking(which)).unwrap()
+        green
+            .spawn_on(&runtime, move || arena.keep_waking(which))
+            .unwrap()
     });
     thread::scope(|scope| {
         let os_waker = scope.spawn(|| arena.keep_waking(0));
@@ -287,7 +307,9 @@ fn a_cancel_that_races_with_two_queues_is_one_of_three() {
     let wakers = [0, 1].map(|which| {
         let arena = Arc::clone(&arena);
         let green = crate::Builder::new().worker(which);
-        green.spawn_on(&runtime, move || arena.keep_waking(which)).unwrap()
+        green
+            .spawn_on(&runtime, move || arena.keep_waking(which))
+            .unwrap()
     });
     let n_waits = Arc::new(AtomicUsize::new(0));
     for round in 0..N_ROUNDS / 4 {
@@ -326,8 +348,12 @@ fn the_same_on_one_worker() {
             let arena = Arc::clone(&arena);
             crate::spawn(move || f(&arena))
         };
-        let waiters = [(); 3].map(|()| spawn(|arena| (0..100).for_each(|_| arena.wait(POINT, None))));
-        let wakers = [spawn(|arena| arena.keep_waking(0)), spawn(|arena| arena.keep_waking(1))];
+        let waiters =
+            [(); 3].map(|()| spawn(|arena| (0..100).for_each(|_| arena.wait(POINT, None))));
+        let wakers = [
+            spawn(|arena| arena.keep_waking(0)),
+            spawn(|arena| arena.keep_waking(1)),
+        ];
         for waiter in waiters {
             waiter.join().unwrap();
         }
@@ -336,7 +362,10 @@ fn the_same_on_one_worker() {
             waker.join().unwrap();
         }
         arena.check(300);
-        assert!(arena.n_woken.iter().all(|n| n.load(Relaxed) > 0), "each queue had its turn");
+        assert!(
+            arena.n_woken.iter().all(|n| n.load(Relaxed) > 0),
+            "each queue had its turn"
+        );
     });
 }
 

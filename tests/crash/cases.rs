@@ -331,7 +331,11 @@ fn overflow() {
 #[inline(never)]
 fn recurse(n: u64) -> u64 {
     let frame = black_box([n; 32]);
-    if n == u64::MAX { 0 } else { recurse(n + 1) + frame[7] }
+    if n == u64::MAX {
+        0
+    } else {
+        recurse(n + 1) + frame[7]
+    }
 }
 
 /// One frame that is larger than the whole stack.
@@ -364,11 +368,21 @@ fn read_nowhere() {
 fn reports_overflow(died: &Died, size: &str) {
     assert_eq!(died.signal, Some(SIGABRT));
     let text = &died.stderr;
-    assert_eq!(text.matches(" has overflowed its stack\n").count(), 1, "not one report");
-    assert!(text.contains(&format!("\n  stack: {size} slot at 0x")), "no size");
+    assert_eq!(
+        text.matches(" has overflowed its stack\n").count(),
+        1,
+        "not one report"
+    );
+    assert!(
+        text.contains(&format!("\n  stack: {size} slot at 0x")),
+        "no size"
+    );
     let advice = "\n  raise it with Builder::stack_size(bytes) or GREENRT_STACK_SIZE=bytes\n";
     assert!(text.contains(advice), "no advice");
-    assert!(text.ends_with("\nfatal runtime error: stack overflow, aborting\n"), "no end");
+    assert!(
+        text.ends_with("\nfatal runtime error: stack overflow, aborting\n"),
+        "no end"
+    );
 }
 
 fn std_reports_overflow_of_main(died: &Died) {
@@ -380,7 +394,10 @@ fn std_reports_overflow(died: &Died, name: &str) {
     let text = &died.stderr;
     assert!(text.contains(&format!("thread '{name}'")), "no name");
     assert!(text.contains(" has overflowed its stack"), "no report");
-    assert!(text.contains("fatal runtime error: stack overflow"), "no end");
+    assert!(
+        text.contains("fatal runtime error: stack overflow"),
+        "no end"
+    );
     assert!(!text.contains("green thread"), "our report");
 }
 

@@ -4,7 +4,10 @@
 //! A harness of its own, because some cases need the real main thread. As arguments it takes parts of
 //! the names of cases.
 
-#![expect(clippy::disallowed_methods, reason = "OS threads and child processes are what it is about")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "OS threads and child processes are what it is about"
+)]
 
 mod cases;
 
@@ -65,13 +68,18 @@ fn main() -> ExitCode {
         (case.body)();
         return ExitCode::SUCCESS;
     }
-    let filters: Vec<String> = env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    let filters: Vec<String> = env::args()
+        .skip(1)
+        .filter(|arg| !arg.starts_with('-'))
+        .collect();
     let wanted = |case: &&Case| {
         filters.is_empty() || filters.iter().any(|filter| case.name.contains(&**filter))
     };
     let wanted: Vec<&Case> = CASES.iter().filter(wanted).collect();
     if env::args().any(|arg| arg == "--list") {
-        wanted.iter().for_each(|case| println!("{}: test", case.name));
+        wanted
+            .iter()
+            .for_each(|case| println!("{}: test", case.name));
         return ExitCode::SUCCESS;
     }
     println!("\nrunning {} tests", wanted.len());
@@ -79,7 +87,11 @@ fn main() -> ExitCode {
     for case in &wanted {
         let died = case.run();
         let passed = catch_unwind(AssertUnwindSafe(|| (case.check)(&died))).is_ok();
-        println!("test {} ... {}", case.name, if passed { "ok" } else { "FAILED" });
+        println!(
+            "test {} ... {}",
+            case.name,
+            if passed { "ok" } else { "FAILED" }
+        );
         if !passed {
             println!("{died:#?}");
             n_failed += 1;

@@ -39,8 +39,10 @@ fn a_cancelled_thread_unwinds_from_where_it_waits() {
         let (near, _far) = Stream::pair();
         cancelled(spawn(move || near.read_timeout(&mut [0], Some(HOUR))));
         let (near, _far) = Stream::pair();
-        cancelled(spawn(move || loop {
-            near.write(&[0; 4096]).unwrap();
+        cancelled(spawn(move || {
+            loop {
+                near.write(&[0; 4096]).unwrap();
+            }
         }));
         cancelled(greenrt::spawn_after(HOUR, || ()));
         cancelled(spawn(|| {
@@ -87,7 +89,9 @@ fn every_point_is_one_for_a_thread_that_was_cancelled_before() {
             }
         }
         meets_it("an empty sleep", || sleep(Duration::ZERO));
-        meets_it("a sleep until now", || greenrt::sleep_until(std::time::Instant::now()));
+        meets_it("a sleep until now", || {
+            greenrt::sleep_until(std::time::Instant::now())
+        });
         meets_it("a join", || drop(spawn(yield_now).join()));
         meets_it("a read that would not wait", || {
             let (near, far) = Stream::pair();
@@ -278,12 +282,17 @@ fn io_of_a_thread_that_unwinds_fails_after_a_second() {
         let (near, _far) = Stream::pair();
         let (result, took) = while_unwinding(clock, move || near.read(&mut [0]));
         let error = result.unwrap_err();
-        assert_eq!(error.raw_os_error(), Some(125), "{error}, which is not ECANCELED");
+        assert_eq!(
+            error.raw_os_error(),
+            Some(125),
+            "{error}, which is not ECANCELED"
+        );
         assert_eq!(took, Duration::from_secs(1));
         // A timeout of its own that is shorter acts first.
         let (near, _far) = Stream::pair();
         let tenth = Duration::from_millis(100);
-        let (result, took) = while_unwinding(clock, move || near.read_timeout(&mut [0], Some(tenth)));
+        let (result, took) =
+            while_unwinding(clock, move || near.read_timeout(&mut [0], Some(tenth)));
         assert_eq!(result.unwrap_err().kind(), ErrorKind::WouldBlock);
         assert_eq!(took, tenth);
     });
@@ -305,7 +314,10 @@ fn the_second_is_for_all_io_of_a_thread_that_unwinds_together() {
             let (n_read, took) = while_unwinding(clock, move || {
                 (0..100).take_while(|_| near.read(&mut [0]).is_ok()).count()
             });
-            assert!(took <= Duration::from_secs(1), "read {n_read} times in {took:?}");
+            assert!(
+                took <= Duration::from_secs(1),
+                "read {n_read} times in {took:?}"
+            );
             trickle.join().unwrap();
         });
     });
@@ -436,8 +448,20 @@ fn a_cancelled_reader_takes_nothing_with_it() {
             far.write_byte(2);
             // Each byte finds a reader that was not cancelled, unless one was quicker.
             let n_left = readers.len();
-            wait_until(|| readers.as_slice().iter().filter(|r| r.is_finished()).count() > 0 || n_left == 0);
-            drop((0..n_left).map(|n| far.write_byte(n as u8)).collect::<Vec<_>>());
+            wait_until(|| {
+                readers
+                    .as_slice()
+                    .iter()
+                    .filter(|r| r.is_finished())
+                    .count()
+                    > 0
+                    || n_left == 0
+            });
+            drop(
+                (0..n_left)
+                    .map(|n| far.write_byte(n as u8))
+                    .collect::<Vec<_>>(),
+            );
             for reader in readers {
                 reader.join().unwrap();
             }
@@ -638,6 +662,9 @@ fn a_cancelled_thread_that_computes_is_not_interrupted() {
             Err(payload) => assert!(payload.is::<Cancelled>()),
         }
         let caught = catch_unwind(AssertUnwindSafe(|| sleep(Duration::ZERO)));
-        assert!(caught.is_ok(), "the one that cancelled is not cancelled itself");
+        assert!(
+            caught.is_ok(),
+            "the one that cancelled is not cancelled itself"
+        );
     });
 }

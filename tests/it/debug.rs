@@ -16,7 +16,10 @@ use super::support::{
 
 /// The entry of one thread, if it is in the dump.
 fn entry(thread: &greenrt::Thread) -> Option<ThreadInfo> {
-    dump().threads.into_iter().find(|info| info.id == thread.id())
+    dump()
+        .threads
+        .into_iter()
+        .find(|info| info.id == thread.id())
 }
 
 /// Waits until a thread waits for `what`, and ends it.
@@ -44,7 +47,10 @@ fn a_thread_that_waits_says_for_what() {
         waits_for("park", spawn(|| greenrt::park_timeout(HOUR)));
         let joined = spawn(|| sleep(HOUR));
         let (id, handle) = (joined.thread().id(), joined.thread().clone());
-        waits_for(&format!("join of green thread {}", id.as_u64()), spawn(|| joined.join()));
+        waits_for(
+            &format!("join of green thread {}", id.as_u64()),
+            spawn(|| joined.join()),
+        );
         cancel(&handle);
         waits_for(
             "end of scope, not cancellable here",
@@ -105,7 +111,11 @@ fn an_entry_reads_well() {
             info.spawned_at
         );
         assert!(text.starts_with(&expected), "{text}");
-        let line = dump().to_string().lines().find(|line| line.contains(&expected)).map(String::from);
+        let line = dump()
+            .to_string()
+            .lines()
+            .find(|line| line.contains(&expected))
+            .map(String::from);
         assert_eq!(line, Some(format!("  {text}")));
         let text = dump().to_string();
         let first = text.lines().next().unwrap();
@@ -159,7 +169,8 @@ fn a_dump_shows_every_thread() {
         let shown = dump().threads;
         assert!(shown.is_sorted_by_key(|info| info.id.as_u64()));
         for thread in &threads {
-            let found = shown.binary_search_by_key(&thread.thread().id().as_u64(), |info| info.id.as_u64());
+            let found =
+                shown.binary_search_by_key(&thread.thread().id().as_u64(), |info| info.id.as_u64());
             assert!(found.is_ok() || thread.is_finished());
         }
         for thread in threads {
@@ -209,7 +220,9 @@ fn a_dump_may_be_taken_while_threads_come_and_go() {
                                 assert!(!info.to_string().is_empty());
                                 assert!(info.spawned_at.line() > 0);
                                 if let Some(name) = info.name {
-                                    assert!(["main", "named"].contains(&&*name) || name.len() < 200);
+                                    assert!(
+                                        ["main", "named"].contains(&&*name) || name.len() < 200
+                                    );
                                 }
                             }
                             n_dumps.fetch_add(1, Relaxed);
@@ -240,14 +253,20 @@ fn a_dump_may_be_taken_while_threads_come_and_go() {
                             if n % 100 == 0 {
                                 assert!(!dump().threads.is_empty());
                             }
-                            threads.into_iter().for_each(|thread| thread.join().unwrap());
+                            threads
+                                .into_iter()
+                                .for_each(|thread| thread.join().unwrap());
                         }
                     })
                 })
                 .collect();
-            spawners.into_iter().for_each(|thread| thread.join().unwrap());
+            spawners
+                .into_iter()
+                .for_each(|thread| thread.join().unwrap());
             over.store(true, Relaxed);
-            dumpers.into_iter().for_each(|thread| thread.join().unwrap());
+            dumpers
+                .into_iter()
+                .for_each(|thread| thread.join().unwrap());
             assert!(n_dumps.load(Relaxed) > 0);
         }
     });

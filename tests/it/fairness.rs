@@ -102,7 +102,12 @@ fn two_threads_that_hand_over_to_each_other_do_not_starve_a_third() {
                 }
             })
         });
-        ring.start(players.iter().map(|player| player.thread().clone()).collect());
+        ring.start(
+            players
+                .iter()
+                .map(|player| player.thread().clone())
+                .collect(),
+        );
         (0..10).for_each(|_| yield_now());
         over.store(true, Relaxed);
         for player in players {
@@ -198,7 +203,10 @@ fn a_computation_on_one_worker_delays_nobody_on_another() {
             let late = sleeper.join().unwrap();
             over.store(true, Relaxed);
             burner.join().unwrap();
-            assert!(late < Duration::from_millis(20), "half of the sleeps were later than {late:?}");
+            assert!(
+                late < Duration::from_millis(20),
+                "half of the sleeps were later than {late:?}"
+            );
         });
     });
 }
@@ -276,11 +284,15 @@ fn every_closure_runs_exactly_once() {
                                     _ => {}
                                 }
                             }
-                            threads.into_iter().for_each(|thread| thread.join().unwrap());
+                            threads
+                                .into_iter()
+                                .for_each(|thread| thread.join().unwrap());
                         })
                     })
                     .collect();
-                spawners.into_iter().for_each(|thread| thread.join().unwrap());
+                spawners
+                    .into_iter()
+                    .for_each(|thread| thread.join().unwrap());
                 assert!(runs.iter().all(|n| n.load(Relaxed) == 1));
             });
         }

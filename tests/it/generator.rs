@@ -13,8 +13,8 @@ use greenrt::{
 };
 
 use super::support::{
-    EXPECTED, HOUR, Log, OnDrop, limited, on_each_runtime, on_each_runtime_and_off,
-    on_manual_clocks, on_one_worker, panic_of, runtime,
+    EXPECTED, HOUR, Log, limited, on_each_runtime, on_each_runtime_and_off, on_manual_clocks,
+    on_one_worker, panic_of, runtime,
 };
 
 fn for_ever() {
@@ -22,9 +22,7 @@ fn for_ever() {
 }
 
 /// A generator that hands out nothing, once, from inside `around`.
-fn pauses_inside(
-    around: impl FnOnce(&dyn Fn()) + 'static,
-) -> Generator<(), (), ()> {
+fn pauses_inside(around: impl FnOnce(&dyn Fn()) + 'static) -> Generator<(), (), ()> {
     Generator::new(move |out: &Yielder<(), ()>, ()| around(&|| out.yield_(())))
 }
 
@@ -162,8 +160,12 @@ fn one_that_never_began_drops_its_closure_once() {
         drop(never);
         assert_eq!(log.text(), "dropped");
         let kept = log.on_drop("again");
-        let refused = Generator::with_stack_size(1 << 30, move |_: &Yielder<(), ()>, ()| drop(kept));
-        assert_eq!(refused.unwrap_err().kind(), std::io::ErrorKind::InvalidInput);
+        let refused =
+            Generator::with_stack_size(1 << 30, move |_: &Yielder<(), ()>, ()| drop(kept));
+        assert_eq!(
+            refused.unwrap_err().kind(),
+            std::io::ErrorKind::InvalidInput
+        );
         assert_eq!(log.text(), "dropped again");
     });
 }
@@ -201,7 +203,10 @@ fn a_panic_inside_comes_out_of_resume() {
         assert_eq!(panic_of(|| panics.resume(())), EXPECTED);
         assert_eq!(log.text(), "dropped");
         assert!(panics.is_complete());
-        assert_eq!(panic_of(|| panics.resume(())), "generator resumed after it has ended");
+        assert_eq!(
+            panic_of(|| panics.resume(())),
+            "generator resumed after it has ended"
+        );
     });
 }
 
@@ -332,7 +337,8 @@ fn one_moves_between_threads_of_a_worker() {
         let sum = Rc::new(Cell::new(0));
         for _ in 0..100 {
             let (numbers, sum) = (Rc::clone(&numbers), Rc::clone(&sum));
-            let next = spawn_local(move || sum.set(sum.get() + numbers.borrow_mut().next().unwrap()));
+            let next =
+                spawn_local(move || sum.set(sum.get() + numbers.borrow_mut().next().unwrap()));
             next.join().unwrap();
         }
         assert_eq!(sum.get(), 4950);
@@ -474,7 +480,10 @@ fn handing_out_a_value_from_another_stack_panics() {
     limited(|| {
         let mut strange = pauses_inside(|pause| greenrt::run(pause));
         let text = panic_of(|| strange.resume(()));
-        assert_eq!(text, "a generator can hand out values on its own stack only");
+        assert_eq!(
+            text,
+            "a generator can hand out values on its own stack only"
+        );
         // Whoever hands out a value outside `run` may do so, of course.
         let mut fine = pauses_inside(|pause| {
             greenrt::run(|| spawn(yield_now).join().unwrap());
@@ -517,7 +526,10 @@ fn stacks_are_used_again() {
             (0..20).for_each(|_| round());
             greenrt_arch::usage::usage().unwrap().address_space_bytes > least + (256 << 20)
         };
-        assert!((0..5).map(grew).any(|grew| !grew), "each round maps new stacks");
+        assert!(
+            (0..5).map(grew).any(|grew| !grew),
+            "each round maps new stacks"
+        );
     });
 }
 
@@ -525,7 +537,11 @@ fn stacks_are_used_again() {
 fn a_body_may_use_as_much_stack_as_was_asked_for() {
     fn use_stack(bytes: usize) -> usize {
         let frame = std::hint::black_box([1u8; 1024]);
-        let below = if bytes > 4096 { use_stack(bytes - 4096) } else { 0 };
+        let below = if bytes > 4096 {
+            use_stack(bytes - 4096)
+        } else {
+            0
+        };
         below + frame[bytes % 1024] as usize
     }
     on_each_runtime_and_off(|| {

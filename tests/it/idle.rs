@@ -21,10 +21,23 @@ fn activity(name: &str) -> (usize, u64, u64) {
             continue;
         }
         n_threads += 1;
-        for line in read("status").lines().filter(|line| line.contains("ctxt_switches:")) {
-            n_switches += line.split_whitespace().last().unwrap().parse::<u64>().unwrap();
+        for line in read("status")
+            .lines()
+            .filter(|line| line.contains("ctxt_switches:"))
+        {
+            n_switches += line
+                .split_whitespace()
+                .last()
+                .unwrap()
+                .parse::<u64>()
+                .unwrap();
         }
-        cpu_ns += read("schedstat").split(' ').next().unwrap().parse::<u64>().unwrap();
+        cpu_ns += read("schedstat")
+            .split(' ')
+            .next()
+            .unwrap()
+            .parse::<u64>()
+            .unwrap();
     }
     (n_threads, n_switches, cpu_ns)
 }
@@ -40,7 +53,11 @@ fn assert_idle(name: &str, n_threads: usize) {
         // A new OS thread takes a name when it first runs.
         if now == before && now.0 == n_threads {
             os_sleep(Duration::from_millis(1200));
-            assert_eq!(activity(name), before, "{name} was woken while nothing was due");
+            assert_eq!(
+                activity(name),
+                before,
+                "{name} was woken while nothing was due"
+            );
             return;
         }
         before = now;
@@ -53,7 +70,11 @@ fn idle_beside(name: &'static str, spawn_all: impl Fn() + Clone + Send + 'static
     limited(|| {
         for n_workers in [1, 2, 4] {
             let name = format!("{name}{n_workers}");
-            let runtime = Runtime::builder().workers(n_workers).name(&*name).build().unwrap();
+            let runtime = Runtime::builder()
+                .workers(n_workers)
+                .name(&*name)
+                .build()
+                .unwrap();
             runtime.run(spawn_all.clone());
             assert_idle(&name, n_workers);
         }
@@ -159,6 +180,10 @@ fn a_worker_sleeps_until_its_next_timer_and_no_less() {
         os_sleep(Duration::from_millis(50));
         // One to wake up, one to sleep again, and what the join costs.
         let (_, after, _) = activity("exact");
-        assert!(after - before <= 5, "{} switches for one timer", after - before);
+        assert!(
+            after - before <= 5,
+            "{} switches for one timer",
+            after - before
+        );
     });
 }

@@ -1,13 +1,23 @@
 //! The public API, through greenrt and greenstd. One binary, so that it links once.
 
+#![allow(
+    dropping_copy_types,
+    reason = "drop says that a value is of no interest"
+)]
+#![allow(clippy::type_complexity, reason = "tables of closures")]
+#![allow(
+    clippy::infinite_iter,
+    reason = "generators that are not run to their end"
+)]
+
 mod support;
 
 mod cancel;
-mod fairness;
-mod runtime;
+mod debug;
 mod exploits;
-mod greenstd_threads;
+mod fairness;
 mod generator;
+mod greenstd_threads;
 mod idle;
 mod manual_clock;
 mod net;
@@ -17,8 +27,8 @@ mod order;
 mod panics;
 mod park;
 mod placement;
-mod debug;
 mod resources;
+mod runtime;
 mod same;
 mod scope;
 mod smoke;

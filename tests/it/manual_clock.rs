@@ -10,8 +10,8 @@ use greenrt::{
 };
 
 use super::support::{
-    HOUR, Log, OnDrop, Ring, Stream, limited, on_manual_clock, on_manual_clocks, on_os_thread, spawn_at,
-    with_seeds,
+    HOUR, Log, OnDrop, Ring, Stream, limited, on_manual_clock, on_manual_clocks, on_os_thread,
+    spawn_at, with_seeds,
 };
 
 #[test]
@@ -60,7 +60,9 @@ fn sleeps_end_in_the_exact_order_of_their_deadlines_on_all_workers() {
                             })
                         })
                         .collect();
-                    sleepers.into_iter().for_each(|sleeper| sleeper.join().unwrap());
+                    sleepers
+                        .into_iter()
+                        .for_each(|sleeper| sleeper.join().unwrap());
                     assert!(log.text().split(' ').is_sorted(), "{}", log.text());
                 });
             });
@@ -87,8 +89,15 @@ fn a_hand_over_between_workers_takes_no_time() {
                         })
                     })
                     .collect();
-                ring.start(players.iter().map(|player| player.thread().clone()).collect());
-                players.into_iter().for_each(|player| player.join().unwrap());
+                ring.start(
+                    players
+                        .iter()
+                        .map(|player| player.thread().clone())
+                        .collect(),
+                );
+                players
+                    .into_iter()
+                    .for_each(|player| player.join().unwrap());
             });
         }
     });
@@ -144,7 +153,9 @@ fn spawn_after_begins_at_its_exact_time() {
                 spawn_after(HOUR * n, move || assert_eq!(clock.now() - start, HOUR * n))
             })
             .collect();
-        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        threads
+            .into_iter()
+            .for_each(|thread| thread.join().unwrap());
     });
 }
 
@@ -167,7 +178,9 @@ fn a_clock_that_is_advanced_fires_everything_due_in_its_order() {
             // A worker looks at its timers after at most 256 switches.
             (0..300).for_each(|_| yield_now());
             assert_eq!(log.text(), "1 2 3");
-            sleepers.into_iter().for_each(|sleeper| sleeper.join().unwrap());
+            sleepers
+                .into_iter()
+                .for_each(|sleeper| sleeper.join().unwrap());
             assert_eq!(log.text(), "1 2 3 4 5");
         });
     });
@@ -221,7 +234,8 @@ fn a_descriptor_that_is_ready_comes_before_time() {
                 let echo = spawn_at(n_workers - 1, move || {
                     for n in 0..500 {
                         let mut byte = [0];
-                        far.read_timeout(&mut byte, Some(HOUR)).expect("ready in time");
+                        far.read_timeout(&mut byte, Some(HOUR))
+                            .expect("ready in time");
                         assert_eq!(byte, [n as u8]);
                         far.write_byte(n as u8);
                     }
@@ -229,7 +243,8 @@ fn a_descriptor_that_is_ready_comes_before_time() {
                 let asker = spawn_at(0, move || {
                     for n in 0..500 {
                         near.write_byte(n as u8);
-                        near.read_timeout(&mut [0], Some(HOUR)).expect("ready in time");
+                        near.read_timeout(&mut [0], Some(HOUR))
+                            .expect("ready in time");
                     }
                 });
                 asker.join().unwrap();
@@ -303,7 +318,11 @@ fn a_runtime_ends_at_once_although_destructors_sleep_for_hours() {
                     yield_now();
                 }
             });
-            assert!(log.text().split_whitespace().all(|note| note == "slept"), "{}", log.text());
+            assert!(
+                log.text().split_whitespace().all(|note| note == "slept"),
+                "{}",
+                log.text()
+            );
         }
     });
 }

@@ -26,7 +26,9 @@ fn two_threads_that_print_yield_and_print_give_1a_2a_1b_2b() {
                 })
             })
             .into();
-        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        threads
+            .into_iter()
+            .for_each(|thread| thread.join().unwrap());
         assert_eq!(log.text(), "1A 2A 1B 2B");
     });
 }
@@ -63,8 +65,18 @@ fn threads_start_in_the_order_of_their_spawns_however_they_were_spawned() {
             drop(spawn_local(note("local")));
             drop(Builder::new().worker(0).spawn(note("placed")).unwrap());
             s.spawn(note("scoped"));
-            drop(Builder::new().stack_size(1 << 20).spawn(note("large")).unwrap());
-            drop(Builder::new().name("n".into()).spawn(note("named")).unwrap());
+            drop(
+                Builder::new()
+                    .stack_size(1 << 20)
+                    .spawn(note("large"))
+                    .unwrap(),
+            );
+            drop(
+                Builder::new()
+                    .name("n".into())
+                    .spawn(note("named"))
+                    .unwrap(),
+            );
             drop(spawn(note("plain")));
             assert_eq!(log.text(), "");
         });
@@ -87,9 +99,12 @@ fn threads_that_yield_take_turns() {
                 })
             })
             .collect();
-        threads.into_iter().for_each(|thread| thread.join().unwrap());
-        let expected: Vec<String> =
-            (0..100).flat_map(|turn| (0..10).map(move |name| format!("{turn}:{name}"))).collect();
+        threads
+            .into_iter()
+            .for_each(|thread| thread.join().unwrap());
+        let expected: Vec<String> = (0..100)
+            .flat_map(|turn| (0..10).map(move |name| format!("{turn}:{name}")))
+            .collect();
         assert_eq!(log.text(), expected.join(" "));
     });
 }
@@ -135,7 +150,9 @@ fn those_who_join_go_on_in_the_order_of_the_ends() {
                 })
             })
             .into();
-        joiners.into_iter().for_each(|joiner| joiner.join().unwrap());
+        joiners
+            .into_iter()
+            .for_each(|joiner| joiner.join().unwrap());
         assert_eq!(log.text(), "1 2 3");
     });
 }
@@ -151,7 +168,10 @@ fn joined_results_come_in_the_order_of_the_handles() {
                 })
             })
             .collect();
-        let results: Vec<u64> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+        let results: Vec<u64> = threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .collect();
         assert!(results.into_iter().eq(0..1000));
     });
 }
@@ -170,7 +190,9 @@ fn equal_deadlines_fire_in_the_order_in_which_they_were_set() {
                     })
                 })
                 .collect();
-            threads.into_iter().for_each(|thread| thread.join().unwrap());
+            threads
+                .into_iter()
+                .for_each(|thread| thread.join().unwrap());
             let expected: Vec<String> = (0..1000).map(|n| n.to_string()).collect();
             assert_eq!(log.text(), expected.join(" "));
         });
@@ -196,7 +218,9 @@ fn deadlines_fire_in_their_order_whatever_the_order_of_setting() {
                         })
                     })
                     .collect();
-                threads.into_iter().for_each(|thread| thread.join().unwrap());
+                threads
+                    .into_iter()
+                    .for_each(|thread| thread.join().unwrap());
                 let expected: Vec<String> = (1..=200).map(|n| n.to_string()).collect();
                 assert_eq!(log.text(), expected.join(" "));
             });
@@ -220,7 +244,9 @@ fn spawns_from_an_os_thread_start_in_their_order_on_one_worker() {
                 runtime.spawn(move || log.note(n.to_string()))
             })
             .collect();
-        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        threads
+            .into_iter()
+            .for_each(|thread| thread.join().unwrap());
         let expected: Vec<String> = (0..10_000).map(|n| n.to_string()).collect();
         assert_eq!(log.text(), expected.join(" "));
     });
@@ -229,12 +255,19 @@ fn spawns_from_an_os_thread_start_in_their_order_on_one_worker() {
 #[test]
 fn a_spawn_stays_in_the_runtime_of_its_spawner_and_elsewhere_goes_to_the_global_one() {
     fn worker_name() -> String {
-        std::thread::current().name().unwrap_or_default().to_string()
+        std::thread::current()
+            .name()
+            .unwrap_or_default()
+            .to_string()
     }
     limited(|| {
         let global = spawn(worker_name).join().unwrap();
         assert!(global.starts_with("greenrt-"), "{global}");
-        let own = greenrt::Runtime::builder().workers(2).name("own").build().unwrap();
+        let own = greenrt::Runtime::builder()
+            .workers(2)
+            .name("own")
+            .build()
+            .unwrap();
         for _ in 0..100 {
             let name = own.run(|| spawn(|| spawn(worker_name).join().unwrap()).join().unwrap());
             assert!(name.starts_with("own-"), "{name}");
@@ -274,7 +307,9 @@ fn a_program_on_one_worker_runs_the_same_way_each_time() {
                 thread.thread().unpark();
                 yield_now();
             }
-            threads.into_iter().for_each(|thread| thread.join().unwrap());
+            threads
+                .into_iter()
+                .for_each(|thread| thread.join().unwrap());
             log.text()
         })
     }

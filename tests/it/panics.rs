@@ -64,7 +64,10 @@ fn a_sibling_may_panic_and_be_joined_while_another_unwinds() {
             yield_now();
             panic!("{EXPECTED} too");
         });
-        assert_eq!(panic_text(&*panics.join().unwrap_err()), format!("{EXPECTED} too"));
+        assert_eq!(
+            panic_text(&*panics.join().unwrap_err()),
+            format!("{EXPECTED} too")
+        );
         let catches = spawn(|| catch_unwind(|| panic!("{EXPECTED}")).is_err());
         assert!(catches.join().unwrap());
         // Nested: one begins to unwind, and waits, while another does.
@@ -88,7 +91,10 @@ fn a_lock_of_std_may_be_poisoned_meanwhile_and_its_data_is_right() {
             spawn(move || *lock.lock().unwrap() += 1)
         };
         worker.join().unwrap();
-        assert_eq!(*lock.lock().unwrap_or_else(|poisoned| poisoned.into_inner()), 1);
+        assert_eq!(
+            *lock.lock().unwrap_or_else(|poisoned| poisoned.into_inner()),
+            1
+        );
     });
 }
 
@@ -111,8 +117,11 @@ fn who_began_to_wait_while_a_sibling_unwinds_can_be_cancelled_when_it_has_gone_o
             spawn(|| drop(timeout(2 * HOUR, || sleep(HOUR)))),
         ];
         let limited = spawn(|| timeout(Duration::from_millis(1), || sleep(HOUR)));
-        let limited_join =
-            spawn(|| timeout(Duration::from_millis(1), || drop(spawn(|| sleep(HOUR)).join())));
+        let limited_join = spawn(|| {
+            timeout(Duration::from_millis(1), || {
+                drop(spawn(|| sleep(HOUR)).join())
+            })
+        });
         yield_now();
         // Asked before it has gone on, or after: both are heard.
         cancel(waiting[0].thread());
@@ -233,7 +242,10 @@ fn many_threads_panic_at_once_on_all_workers() {
             })
             .collect();
         for (n, thread) in threads.into_iter().enumerate() {
-            assert_eq!(panic_text(&*thread.join().unwrap_err()), format!("{EXPECTED} {n}"));
+            assert_eq!(
+                panic_text(&*thread.join().unwrap_err()),
+                format!("{EXPECTED} {n}")
+            );
         }
     });
 }
@@ -244,12 +256,18 @@ fn the_panic_hook_prints_which_green_thread_it_was() {
     let died = Child::new(test).run(|| {
         greenrt::panic_hook();
         greenrt::run(|| {
-            let named = Builder::new().name("acceptor".into()).spawn(|| panic!("no more"));
+            let named = Builder::new()
+                .name("acceptor".into())
+                .spawn(|| panic!("no more"));
             assert!(named.unwrap().join().is_err());
             assert!(spawn(|| panic!("nor this")).join().is_err());
         });
         // An OS thread's is as ever.
-        assert!(std::thread::spawn(|| panic!("of an OS thread")).join().is_err());
+        assert!(
+            std::thread::spawn(|| panic!("of an OS thread"))
+                .join()
+                .is_err()
+        );
     });
     died.expect_success();
     let text = &died.stderr;
@@ -272,8 +290,16 @@ fn the_panic_hook_prints_a_backtrace_if_asked_to() {
         greenrt::run(|| assert!(spawn(|| panic!("no more")).join().is_err()));
     });
     died.expect_success();
-    assert!(died.stderr.contains("stack backtrace:\n"), "{}", died.stderr);
-    assert!(died.stderr.contains("panics::the_panic_hook"), "{}", died.stderr);
+    assert!(
+        died.stderr.contains("stack backtrace:\n"),
+        "{}",
+        died.stderr
+    );
+    assert!(
+        died.stderr.contains("panics::the_panic_hook"),
+        "{}",
+        died.stderr
+    );
 }
 
 #[test]

@@ -229,7 +229,10 @@ struct Waited {
 
 impl Waited {
     fn green(handle: greenrt::JoinHandle<()>) -> Waited {
-        Waited { thread: handle.thread().clone(), join: Box::new(|| handle.join().unwrap()) }
+        Waited {
+            thread: handle.thread().clone(),
+            join: Box::new(|| handle.join().unwrap()),
+        }
     }
 
     fn os(play: Box<dyn FnOnce() + Send>) -> Waited {
@@ -238,7 +241,10 @@ impl Waited {
             send.send(current()).unwrap();
             play();
         });
-        Waited { thread: receive.recv().unwrap(), join: Box::new(|| handle.join().unwrap()) }
+        Waited {
+            thread: receive.recv().unwrap(),
+            join: Box::new(|| handle.join().unwrap()),
+        }
     }
 }
 
@@ -268,7 +274,9 @@ fn no_wake_up_is_lost_between_workers() {
 fn no_wake_up_is_lost_between_runtimes() {
     limited_to(Duration::from_secs(60), || {
         let runtimes = [runtime(1), runtime(2)];
-        go_round(2, |player, play| Waited::green(runtimes[player].spawn(play)));
+        go_round(2, |player, play| {
+            Waited::green(runtimes[player].spawn(play))
+        });
     });
 }
 

@@ -22,8 +22,11 @@ fn os_thread() -> ThreadId {
 fn a_placed_thread_runs_on_its_worker() {
     limited(|| {
         for n_workers in [1, 2, 4] {
-            let runtime =
-                Runtime::builder().workers(n_workers).name("placed").build().unwrap();
+            let runtime = Runtime::builder()
+                .workers(n_workers)
+                .name("placed")
+                .build()
+                .unwrap();
             runtime.run(move || {
                 for worker in (0..n_workers).chain((0..n_workers).rev()) {
                     let name = || std::thread::current().name().map(String::from);
@@ -57,8 +60,15 @@ fn a_placed_thread_is_not_stolen() {
                 (placed, free)
             });
             let (placed, free) = spawner.join().unwrap();
-            assert!(placed.into_iter().all(|thread| thread.join().unwrap() == first));
-            assert!(free.into_iter().all(|thread| thread.join().unwrap() == second));
+            assert!(
+                placed
+                    .into_iter()
+                    .all(|thread| thread.join().unwrap() == first)
+            );
+            assert!(
+                free.into_iter()
+                    .all(|thread| thread.join().unwrap() == second)
+            );
         });
     });
 }
@@ -78,7 +88,9 @@ fn a_local_thread_runs_on_the_worker_of_its_spawner() {
                 })
             })
             .collect();
-        spawners.into_iter().for_each(|thread| thread.join().unwrap());
+        spawners
+            .into_iter()
+            .for_each(|thread| thread.join().unwrap());
     });
 }
 
@@ -143,7 +155,10 @@ fn a_thread_stays_on_its_os_thread_for_life() {
 fn spread(
     n_workers: usize,
     n: usize,
-    spawn_all: impl FnOnce(&Runtime, Arc<dyn Fn() -> ThreadId + Send + Sync>) -> Vec<JoinHandle<ThreadId>>,
+    spawn_all: impl FnOnce(
+        &Runtime,
+        Arc<dyn Fn() -> ThreadId + Send + Sync>,
+    ) -> Vec<JoinHandle<ThreadId>>,
 ) -> (usize, usize) {
     let runtime = runtime(n_workers);
     let n_parked = Arc::new(AtomicUsize::new(0));
@@ -201,7 +216,13 @@ fn long_lived_threads_spawned_one_by_one_are_spread_evenly() {
                     (0..N).map(|_| spawn_one()).collect()
                 })
             });
-            assert_even("one by one", n_workers, N, counts, if n_workers == 2 { 30 } else { 90 });
+            assert_even(
+                "one by one",
+                n_workers,
+                N,
+                counts,
+                if n_workers == 2 { 30 } else { 90 },
+            );
         }
     });
 }
@@ -218,7 +239,13 @@ fn long_lived_threads_spawned_by_an_os_thread_are_spread_evenly() {
                 };
                 (0..N).map(|_| spawn_one()).collect()
             });
-            assert_even("from outside", n_workers, N, counts, if n_workers == 2 { 60 } else { 95 });
+            assert_even(
+                "from outside",
+                n_workers,
+                N,
+                counts,
+                if n_workers == 2 { 60 } else { 95 },
+            );
         }
     });
 }

@@ -28,7 +28,9 @@ fn a_hundred_thousand_parked_threads_need_few_mappings_and_little_memory() {
             assert!(each < 10_000, "{each} bytes each");
             println!("{n_mappings} mappings, {each} bytes each");
             threads.iter().for_each(|thread| thread.thread().unpark());
-            threads.into_iter().for_each(|thread| thread.join().unwrap());
+            threads
+                .into_iter()
+                .for_each(|thread| thread.join().unwrap());
         });
     });
     died.expect_success();
@@ -41,7 +43,9 @@ fn memory_does_not_grow_with_the_number_of_threads_that_have_lived() {
         let round = || {
             for _ in 0..100 {
                 let threads: Vec<_> = (0..1000).map(|_| spawn(yield_now)).collect();
-                threads.into_iter().for_each(|thread| thread.join().unwrap());
+                threads
+                    .into_iter()
+                    .for_each(|thread| thread.join().unwrap());
             }
         };
         run(|| {
@@ -49,8 +53,14 @@ fn memory_does_not_grow_with_the_number_of_threads_that_have_lived() {
             let before = usage().unwrap();
             (0..3).for_each(|_| round());
             let after = usage().unwrap();
-            assert!(after.rss_bytes <= before.rss_bytes + (4 << 20), "{before:?} {after:?}");
-            assert!(after.n_mappings <= before.n_mappings + 4, "{before:?} {after:?}");
+            assert!(
+                after.rss_bytes <= before.rss_bytes + (4 << 20),
+                "{before:?} {after:?}"
+            );
+            assert!(
+                after.n_mappings <= before.n_mappings + 4,
+                "{before:?} {after:?}"
+            );
         });
     });
     died.expect_success();
@@ -92,13 +102,18 @@ fn a_stack_that_cannot_be_mapped_is_an_error() {
                 assert_eq!(log.len(), 1);
                 counts.push(threads.len());
                 threads.iter().for_each(|thread| thread.thread().unpark());
-                threads.into_iter().for_each(|thread| thread.join().unwrap());
+                threads
+                    .into_iter()
+                    .for_each(|thread| thread.join().unwrap());
                 assert_eq!(log.len(), counts.last().unwrap() + 1);
                 // And small ones can be had again.
                 assert_eq!(spawn(|| 7).join().unwrap(), 7);
             }
             assert!(counts[0] > 10, "{counts:?}");
-            assert!(counts[1] >= counts[0] && counts[2] >= counts[0], "{counts:?}");
+            assert!(
+                counts[1] >= counts[0] && counts[2] >= counts[0],
+                "{counts:?}"
+            );
         });
     });
     died.expect_success();
@@ -114,14 +129,20 @@ fn spawn_panics_and_a_scope_survives_when_there_is_no_stack() {
             let n_ran = AtomicUsize::new(0);
             let refused = scope(|s| {
                 s.spawn(|| n_ran.fetch_add(1, Relaxed));
-                Builder::new().stack_size(8 << 20).spawn_scoped(s, || ()).is_err()
+                Builder::new()
+                    .stack_size(8 << 20)
+                    .spawn_scoped(s, || ())
+                    .is_err()
             });
             assert!(refused);
             assert_eq!(n_ran.load(Relaxed), 1);
-            let generator = Generator::with_stack_size(8 << 20, |_: &greenrt::Yielder<(), ()>, ()| ());
+            let generator =
+                Generator::with_stack_size(8 << 20, |_: &greenrt::Yielder<(), ()>, ()| ());
             assert_eq!(generator.unwrap_err().kind(), ErrorKind::OutOfMemory);
             threads.iter().for_each(|thread| thread.thread().unpark());
-            threads.into_iter().for_each(|thread| thread.join().unwrap());
+            threads
+                .into_iter()
+                .for_each(|thread| thread.join().unwrap());
         });
     });
     died.expect_success();
@@ -147,7 +168,9 @@ fn threads_that_were_spawned_run_when_stacks_come_free() {
                     builder.spawn_on(&runtime, run).unwrap()
                 })
                 .collect();
-            threads.into_iter().for_each(|thread| thread.join().unwrap());
+            threads
+                .into_iter()
+                .for_each(|thread| thread.join().unwrap());
             assert_eq!(n_ran.load(Relaxed), 1000);
         }
     });
@@ -156,17 +179,25 @@ fn threads_that_were_spawned_run_when_stacks_come_free() {
 
 #[test]
 fn threads_that_wait_for_a_stack_are_in_the_dump_and_end_with_their_runtime() {
-    let test = "resources::threads_that_wait_for_a_stack_are_in_the_dump_and_end_with_their_runtime";
+    let test =
+        "resources::threads_that_wait_for_a_stack_are_in_the_dump_and_end_with_their_runtime";
     let died = Child::new(test).shell(LITTLE_ROOM).run(|| {
         let builder = Runtime::builder().workers(1);
-        let runtime = builder.shutdown_timeout(Duration::from_secs(5)).build().unwrap();
+        let runtime = builder
+            .shutdown_timeout(Duration::from_secs(5))
+            .build()
+            .unwrap();
         let threads: Vec<_> = (0..1000)
             .map(|_| {
                 let builder = Builder::new().stack_size(8 << 20);
                 builder.spawn_on(&runtime, || sleep(Duration::MAX)).unwrap()
             })
             .collect();
-        wait_until(|| greenrt::debug::dump().to_string().contains(": a free stack; spawned at"));
+        wait_until(|| {
+            greenrt::debug::dump()
+                .to_string()
+                .contains(": a free stack; spawned at")
+        });
         drop(runtime);
         for thread in threads {
             assert!(thread.join().unwrap_err().is::<greenrt::Cancelled>());
@@ -187,7 +218,11 @@ fn a_runtime_without_descriptors_is_an_error() {
                 Err(error) => break error,
             }
         };
-        assert_eq!(error.raw_os_error(), Some(24), "{error}, which is not EMFILE");
+        assert_eq!(
+            error.raw_os_error(),
+            Some(24),
+            "{error}, which is not EMFILE"
+        );
         assert!(!runtimes.is_empty());
         let before = usage().unwrap().n_descriptors;
         for _ in 0..10 {
@@ -208,14 +243,21 @@ fn a_runtime_without_descriptors_is_an_error() {
 #[test]
 fn a_global_runtime_that_could_not_start_is_tried_again() {
     let test = "resources::a_global_runtime_that_could_not_start_is_tried_again";
-    let died = Child::new(test).shell("ulimit -n 24").env("GREENRT_WORKERS", "2").run(|| {
-        let open = || std::fs::File::open("/dev/null");
-        let files: Vec<_> = std::iter::from_fn(|| open().ok()).collect();
-        let error = Builder::new().spawn(|| 7).unwrap_err();
-        assert_eq!(error.raw_os_error(), Some(24), "{error}, which is not EMFILE");
-        drop(files);
-        assert_eq!(Builder::new().spawn(|| 7).unwrap().join().unwrap(), 7);
-    });
+    let died = Child::new(test)
+        .shell("ulimit -n 24")
+        .env("GREENRT_WORKERS", "2")
+        .run(|| {
+            let open = || std::fs::File::open("/dev/null");
+            let files: Vec<_> = std::iter::from_fn(|| open().ok()).collect();
+            let error = Builder::new().spawn(|| 7).unwrap_err();
+            assert_eq!(
+                error.raw_os_error(),
+                Some(24),
+                "{error}, which is not EMFILE"
+            );
+            drop(files);
+            assert_eq!(Builder::new().spawn(|| 7).unwrap().join().unwrap(), 7);
+        });
     died.expect_success();
 }
 
@@ -247,7 +289,9 @@ fn large_stacks_are_used_again() {
                 let threads: Vec<_> = (0..20)
                     .map(|_| Builder::new().stack_size(bytes).spawn(yield_now).unwrap())
                     .collect();
-                threads.into_iter().for_each(|thread| thread.join().unwrap());
+                threads
+                    .into_iter()
+                    .for_each(|thread| thread.join().unwrap());
             }
         }
     });

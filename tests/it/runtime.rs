@@ -64,7 +64,10 @@ fn run_inside_a_runtime_panics() {
     limited(|| {
         assert_eq!(run(|| panic_of(|| run(|| ()))), message);
         assert_eq!(runtime(2).run(move || panic_of(|| run(|| ()))), message);
-        assert_eq!(spawn(move || panic_of(|| run(|| ()))).join().unwrap(), message);
+        assert_eq!(
+            spawn(move || panic_of(|| run(|| ()))).join().unwrap(),
+            message
+        );
         // After it, and on another OS thread meanwhile, it may.
         assert_eq!(run(|| on_os_thread(|| run(|| 7))), 7);
         assert_eq!(run(|| 7), 7);
@@ -96,7 +99,9 @@ fn a_runtime_counts_its_threads() {
         let threads: Vec<_> = (0..100).map(|_| runtime.spawn(park)).collect();
         assert_eq!(runtime.n_threads(), 100);
         threads.iter().for_each(|thread| thread.thread().unpark());
-        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        threads
+            .into_iter()
+            .for_each(|thread| thread.join().unwrap());
         wait_until(|| runtime.n_threads() == 0);
         let text = format!("{runtime:?}");
         assert!(text.contains("n_workers: 2"), "{text}");
@@ -109,8 +114,12 @@ fn what_is_left_over_is_cancelled_when_run_ends() {
         let log = Log::new();
         run(|| {
             let note = |text: &str| log.on_drop(text);
-            let (sleeping, joining, reading, fresh) =
-                (note("sleeping"), note("joining"), note("reading"), note("fresh"));
+            let (sleeping, joining, reading, fresh) = (
+                note("sleeping"),
+                note("joining"),
+                note("reading"),
+                note("fresh"),
+            );
             drop(spawn(move || {
                 let _noted = sleeping;
                 sleep(HOUR);
@@ -303,7 +312,9 @@ fn siblings_run_while_a_green_thread_drops_a_runtime() {
 fn a_runtime_may_be_dropped_by_one_of_its_own_threads() {
     let test = "runtime::a_runtime_may_be_dropped_by_one_of_its_own_threads";
     let died = Child::new(test).run(|| {
-        let builder = Runtime::builder().workers(2).shutdown_timeout(Duration::from_millis(50));
+        let builder = Runtime::builder()
+            .workers(2)
+            .shutdown_timeout(Duration::from_millis(50));
         let runtime = Arc::new(builder.build().unwrap());
         let (send, receive) = std::sync::mpsc::channel();
         let own = Arc::clone(&runtime);
@@ -335,7 +346,9 @@ fn a_thousand_runs_leave_nothing_behind() {
         let once = || {
             run(|| {
                 let threads: Vec<_> = (0..10).map(|_| spawn(yield_now)).collect();
-                threads.into_iter().for_each(|thread| thread.join().unwrap());
+                threads
+                    .into_iter()
+                    .for_each(|thread| thread.join().unwrap());
                 let (near, far) = Stream::pair();
                 drop(spawn(move || far.write_byte(1)));
                 near.read_byte();
@@ -367,7 +380,12 @@ fn runtimes_that_are_dropped_leave_nothing_behind() {
         let after = holdings(n_threads);
         assert_eq!(after.0, before.0, "descriptors");
         // The system's allocator keeps a few for each OS thread that lived at once.
-        assert!(after.1 <= before.1 + 20, "mappings: {} and then {}", before.1, after.1);
+        assert!(
+            after.1 <= before.1 + 20,
+            "mappings: {} and then {}",
+            before.1,
+            after.1
+        );
     });
     died.expect_success();
 }
@@ -379,12 +397,15 @@ fn run_starts_no_os_thread() {
         let before = n_threads();
         run(|| {
             assert_eq!(n_threads(), before);
-            let threads: Vec<_> =
-                (0..100).map(|_| spawn(|| sleep(Duration::from_millis(1)))).collect();
+            let threads: Vec<_> = (0..100)
+                .map(|_| spawn(|| sleep(Duration::from_millis(1))))
+                .collect();
             let (near, far) = Stream::pair();
             drop(spawn(move || far.write_byte(1)));
             near.read_byte();
-            threads.into_iter().for_each(|thread| thread.join().unwrap());
+            threads
+                .into_iter()
+                .for_each(|thread| thread.join().unwrap());
             assert_eq!(n_threads(), before);
         });
         assert_eq!(n_threads(), before);
@@ -407,11 +428,17 @@ fn threads_that_ignore_the_end_are_leaked_with_a_report() {
             park();
             park();
         };
-        let stubborn =
-            Builder::new().name("stubborn".into()).spawn_on(&runtime, ignores).unwrap();
+        let stubborn = Builder::new()
+            .name("stubborn".into())
+            .spawn_on(&runtime, ignores)
+            .unwrap();
         let heeds = runtime.spawn(|| sleep(HOUR));
         stubborn.thread().unpark();
-        wait_until(|| greenrt::debug::dump().to_string().contains("\"stubborn\": park"));
+        wait_until(|| {
+            greenrt::debug::dump()
+                .to_string()
+                .contains("\"stubborn\": park")
+        });
         drop(runtime);
         assert!(heeds.join().unwrap_err().is::<Cancelled>());
         assert!(!stubborn.is_finished());
@@ -441,8 +468,14 @@ fn threads_that_ignore_the_end_are_leaked_with_a_report() {
     assert!(died.stdout.contains("alive"), "{died:?}");
     let text = &died.stderr;
     assert_eq!(text.matches("they are leaked").count(), 2, "{text}");
-    assert!(text.contains("ended with 1 green threads that did not end within 30ms"), "{text}");
-    assert!(text.contains("\"stubborn\": park, cancelled; spawned at tests/it/runtime.rs"), "{text}");
+    assert!(
+        text.contains("ended with 1 green threads that did not end within 30ms"),
+        "{text}"
+    );
+    assert!(
+        text.contains("\"stubborn\": park, cancelled; spawned at tests/it/runtime.rs"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -471,7 +504,12 @@ fn run_gives_up_on_threads_that_ignore_its_end() {
     });
     died.expect_success();
     assert!(died.stdout.contains("alive"), "{died:?}");
-    assert_eq!(died.stderr.matches("they are leaked").count(), 2, "{}", died.stderr);
+    assert_eq!(
+        died.stderr.matches("they are leaked").count(),
+        2,
+        "{}",
+        died.stderr
+    );
 }
 
 #[test]
@@ -596,10 +634,20 @@ fn the_environment_says_how_many_workers_there_are() {
     for n_workers in ["1", "2", "3", " 5 "] {
         let test = "runtime::the_environment_says_how_many_workers_there_are";
         let died = Child::new(test).env("GREENRT_WORKERS", n_workers).run(|| {
-            let expected: usize = std::env::var("GREENRT_WORKERS").unwrap().trim().parse().unwrap();
+            let expected: usize = std::env::var("GREENRT_WORKERS")
+                .unwrap()
+                .trim()
+                .parse()
+                .unwrap();
             assert_eq!(Runtime::builder().build().unwrap().n_workers(), expected);
-            assert_eq!(Runtime::builder().workers(4).build().unwrap().n_workers(), 4);
-            assert_eq!(Runtime::builder().workers(0).build().unwrap().n_workers(), 1);
+            assert_eq!(
+                Runtime::builder().workers(4).build().unwrap().n_workers(),
+                4
+            );
+            assert_eq!(
+                Runtime::builder().workers(0).build().unwrap().n_workers(),
+                1
+            );
             // The global one: its workers are the only OS threads besides the harness's two.
             let last = Builder::new().worker(expected - 1).spawn(|| 7).unwrap();
             assert_eq!(last.join().unwrap(), 7);
@@ -638,14 +686,20 @@ fn what_the_environment_says_wrongly_is_reported_and_ignored() {
 #[test]
 fn a_stack_size_from_the_environment_is_used() {
     let test = "runtime::a_stack_size_from_the_environment_is_used";
-    let died = Child::new(test).env("GREENRT_STACK_SIZE", "1048576").run(|| {
-        fn use_stack(bytes: usize) -> usize {
-            let frame = std::hint::black_box([1u8; 1024]);
-            let below = if bytes > 4096 { use_stack(bytes - 4096) } else { 0 };
-            below + usize::from(frame[bytes % 1024])
-        }
-        run(|| assert!(spawn(|| use_stack(700_000)).join().unwrap() > 0));
-    });
+    let died = Child::new(test)
+        .env("GREENRT_STACK_SIZE", "1048576")
+        .run(|| {
+            fn use_stack(bytes: usize) -> usize {
+                let frame = std::hint::black_box([1u8; 1024]);
+                let below = if bytes > 4096 {
+                    use_stack(bytes - 4096)
+                } else {
+                    0
+                };
+                below + usize::from(frame[bytes % 1024])
+            }
+            run(|| assert!(spawn(|| use_stack(700_000)).join().unwrap() > 0));
+        });
     died.expect_success();
 }
 
@@ -654,13 +708,20 @@ fn a_stack_size_that_is_too_large_is_an_error_that_says_so() {
     limited(|| {
         let error = Runtime::builder().stack_size(1 << 30).build().unwrap_err();
         assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
-        assert!(error.to_string().contains("is above the maximum of 8388608"), "{error}");
+        assert!(
+            error
+                .to_string()
+                .contains("is above the maximum of 8388608"),
+            "{error}"
+        );
     });
     let test = "runtime::a_stack_size_that_is_too_large_is_an_error_that_says_so";
-    let died = Child::new(test).env("GREENRT_STACK_SIZE", "1073741824").run(|| {
-        let text = panic_of(|| run(|| ()));
-        assert!(text.contains("is above the maximum of 8388608"), "{text}");
-    });
+    let died = Child::new(test)
+        .env("GREENRT_STACK_SIZE", "1073741824")
+        .run(|| {
+            let text = panic_of(|| run(|| ()));
+            assert!(text.contains("is above the maximum of 8388608"), "{text}");
+        });
     died.expect_success();
 }
 
@@ -680,7 +741,10 @@ fn many_runtimes_work_at_once() {
                                     })
                                 })
                                 .collect();
-                            threads.into_iter().map(|thread| thread.join().unwrap()).sum::<u64>()
+                            threads
+                                .into_iter()
+                                .map(|thread| thread.join().unwrap())
+                                .sum::<u64>()
                         });
                         assert_eq!(sum, 190);
                     }

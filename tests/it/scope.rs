@@ -12,8 +12,9 @@ use greenrt::{
 };
 
 use super::support::{
-    Child, EXPECTED, HOUR, Log, OnDrop, limited, limited_to, on_each_runtime, on_each_runtime_and_off,
-    on_manual_clock, on_manual_clocks, panic_of, runtime, wait_until, with_seeds,
+    Child, EXPECTED, HOUR, Log, OnDrop, limited, limited_to, on_each_runtime,
+    on_each_runtime_and_off, on_manual_clock, on_manual_clocks, panic_of, runtime, wait_until,
+    with_seeds,
 };
 
 #[test]
@@ -160,11 +161,16 @@ struct Lent {
 
 impl Lent {
     fn new() -> Lent {
-        Lent { gone: Box::leak(Box::new(AtomicBool::new(false))) }
+        Lent {
+            gone: Box::leak(Box::new(AtomicBool::new(false))),
+        }
     }
 
     fn look(&self) {
-        assert!(!self.gone.load(SeqCst), "looked at after its frame was left");
+        assert!(
+            !self.gone.load(SeqCst),
+            "looked at after its frame was left"
+        );
     }
 }
 
@@ -275,7 +281,10 @@ fn a_scope_that_loses_a_race_against_a_sleep_is_safe() {
             let log = Log::new();
             let [loser, winner] = {
                 let log = log.clone();
-                [spawn(move || lend(&log, || ())), spawn(|| sleep(Duration::from_micros(100)))]
+                [
+                    spawn(move || lend(&log, || ())),
+                    spawn(|| sleep(Duration::from_micros(100))),
+                ]
             };
             winner.join().unwrap();
             if n % 2 == 0 {
@@ -284,9 +293,12 @@ fn a_scope_that_loses_a_race_against_a_sleep_is_safe() {
             cancel(loser.thread());
             assert!(loser.join().unwrap_err().is::<Cancelled>());
             // The same stacks again, full of something else.
-            let overwriters: Vec<_> =
-                (0..4).map(|n| spawn(move || std::hint::black_box([n; 4096])[7])).collect();
-            overwriters.into_iter().for_each(|thread| drop(thread.join().unwrap()));
+            let overwriters: Vec<_> = (0..4)
+                .map(|n| spawn(move || std::hint::black_box([n; 4096])[7]))
+                .collect();
+            overwriters
+                .into_iter()
+                .for_each(|thread| drop(thread.join().unwrap()));
         }
     });
 }

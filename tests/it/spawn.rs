@@ -11,7 +11,9 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use greenrt::lowlevel::{cancel, on_green_thread};
-use greenrt::{Builder, Cancelled, JoinHandle, current, park, sleep, spawn, spawn_local, yield_now};
+use greenrt::{
+    Builder, Cancelled, JoinHandle, current, park, sleep, spawn, spawn_local, yield_now,
+};
 
 use super::support::{
     EXPECTED, HOUR, Log, limited, limited_to, on_each_runtime, on_each_runtime_and_off,
@@ -117,11 +119,12 @@ struct Dropped {
 impl Drop for Dropped {
     fn drop(&mut self) {
         let here = current().id().as_u64().get();
-        self.log.note(match (current().is_green(), self.owner == Some(here)) {
-            (true, true) => "by itself",
-            (true, false) => "by another green thread",
-            (false, _) => "by an OS thread",
-        });
+        self.log
+            .note(match (current().is_green(), self.owner == Some(here)) {
+                (true, true) => "by itself",
+                (true, false) => "by another green thread",
+                (false, _) => "by an OS thread",
+            });
     }
 }
 
@@ -129,7 +132,10 @@ fn spawn_dropped(log: &Log, before: impl FnOnce() + Send + 'static) -> JoinHandl
     let log = log.clone();
     spawn(move || {
         before();
-        Dropped { log, owner: Some(current().id().as_u64().get()) }
+        Dropped {
+            log,
+            owner: Some(current().id().as_u64().get()),
+        }
     })
 }
 
@@ -180,7 +186,7 @@ fn a_result_is_dropped_exactly_once_whoever_comes_last() {
                         self.0.fetch_add(1, Relaxed);
                     }
                 }
-                let mut act = |mut random: super::support::Random| {
+                let act = |mut random: super::support::Random| {
                     let (n_made, n_dropped) = (Arc::clone(&n_made), Arc::clone(&n_dropped));
                     runtime.spawn(move || {
                         for _ in 0..500 {
@@ -244,7 +250,12 @@ fn a_closure_is_dropped_exactly_once() {
         let _either = kept.join();
         assert_eq!(log.len(), 3);
         let refused = noted();
-        assert!(Builder::new().stack_size(1 << 40).spawn(move || drop(refused)).is_err());
+        assert!(
+            Builder::new()
+                .stack_size(1 << 40)
+                .spawn(move || drop(refused))
+                .is_err()
+        );
         assert_eq!(log.len(), 4);
     });
 }
@@ -336,7 +347,9 @@ fn closures_and_results_of_every_size_and_alignment_arrive() {
             assert_aligned(value);
             assert_eq!(value.0, [7; 64]);
         });
-        there_and_back(Box::new(Align4096([7; 4096])), |value| assert_aligned(&**value));
+        there_and_back(Box::new(Align4096([7; 4096])), |value| {
+            assert_aligned(&**value)
+        });
         there_and_back(Align4096([7; 4096]), |value| {
             assert_aligned(value);
             assert_eq!(value.0, [7; 4096]);
@@ -350,7 +363,7 @@ fn a_large_error_and_a_small_value_do_not_get_mixed_up() {
     on_each_runtime(|| {
         let fails = |n: u8| {
             spawn(move || -> [u8; 2000] {
-                if n % 2 == 0 {
+                if n.is_multiple_of(2) {
                     resume_unwind(Box::new([n; 3000]));
                 }
                 [n; 2000]
@@ -394,7 +407,10 @@ fn a_result_may_wait_when_it_is_dropped() {
 #[test]
 fn names_and_ids_are_the_threads_own() {
     on_each_runtime_and_off(|| {
-        let named = Builder::new().name("worker bee".into()).spawn(current).unwrap();
+        let named = Builder::new()
+            .name("worker bee".into())
+            .spawn(current)
+            .unwrap();
         assert_eq!(named.thread().name(), Some("worker bee"));
         let handle = named.thread().clone();
         let inside = named.join().unwrap();
@@ -442,7 +458,9 @@ fn ids_are_never_used_twice() {
             let spawners: Vec<_> = (0..10)
                 .map(|_| {
                     runtime.spawn(|| {
-                        (0..1000).map(|_| spawn(|| current().id()).join().unwrap()).collect::<Vec<_>>()
+                        (0..1000)
+                            .map(|_| spawn(|| current().id()).join().unwrap())
+                            .collect::<Vec<_>>()
                     })
                 })
                 .collect();
@@ -472,9 +490,15 @@ fn a_handle_may_be_joined_anywhere() {
         let thread = slow();
         assert_eq!(on_os_thread(move || thread.join().unwrap()), 7);
         let thread = slow();
-        assert_eq!(on_os_thread(move || runtime(1).run(move || thread.join().unwrap())), 7);
+        assert_eq!(
+            on_os_thread(move || runtime(1).run(move || thread.join().unwrap())),
+            7
+        );
         let thread = slow();
-        assert_eq!(on_os_thread(move || greenrt::run(move || thread.join().unwrap())), 7);
+        assert_eq!(
+            on_os_thread(move || greenrt::run(move || thread.join().unwrap())),
+            7
+        );
         let thread = slow();
         assert_eq!(spawn(move || thread.join().unwrap()).join().unwrap(), 7);
         assert_eq!(slow().join_uncancelled().unwrap(), 7);
@@ -510,7 +534,8 @@ fn a_handle_outlives_its_runtime() {
 fn joins_may_form_a_long_chain() {
     on_each_runtime(|| {
         let (send, receive) = channel();
-        let mut last: JoinHandle<u32> = spawn(move || receive.recv_timeout(Duration::ZERO).unwrap_or(0));
+        let mut last: JoinHandle<u32> =
+            spawn(move || receive.recv_timeout(Duration::ZERO).unwrap_or(0));
         drop(send);
         for _ in 0..5000 {
             let previous = last;
@@ -552,9 +577,13 @@ fn skynet(first: u64, n_leaves: u64) -> u64 {
         return first;
     }
     let part = n_leaves / 10;
-    let branches: Vec<_> =
-        (0..10).map(|n| spawn(move || skynet(first + n * part, part))).collect();
-    branches.into_iter().map(|branch| branch.join().unwrap()).sum()
+    let branches: Vec<_> = (0..10)
+        .map(|n| spawn(move || skynet(first + n * part, part)))
+        .collect();
+    branches
+        .into_iter()
+        .map(|branch| branch.join().unwrap())
+        .sum()
 }
 
 #[test]
@@ -565,18 +594,35 @@ fn threads_spawn_threads_that_spawn_threads() {
 #[test]
 fn a_builder_refuses_what_cannot_be() {
     on_each_runtime(|| {
-        let error = Builder::new().stack_size((8 << 20) + 1).spawn(|| ()).unwrap_err();
+        let error = Builder::new()
+            .stack_size((8 << 20) + 1)
+            .spawn(|| ())
+            .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
-        assert_eq!(error.to_string(), "stack of 8388609 bytes is above the maximum of 8388608");
-        let error = Builder::new().stack_size(usize::MAX).spawn(|| ()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "stack of 8388609 bytes is above the maximum of 8388608"
+        );
+        let error = Builder::new()
+            .stack_size(usize::MAX)
+            .spawn(|| ())
+            .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
         let error = Builder::new().worker(1000).spawn(|| ()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
-        assert!(error.to_string().starts_with("worker 1000 of a runtime with "), "{error}");
+        assert!(
+            error
+                .to_string()
+                .starts_with("worker 1000 of a runtime with "),
+            "{error}"
+        );
         let text = panic_of(|| Builder::new().name("a\0b".into()).spawn(|| ()));
         assert_eq!(text, "thread name may not contain interior null bytes");
         let text = panic_of(|| Builder::new().worker(1000).spawn_local(|| ()));
-        assert!(text.starts_with("a local green thread runs on the caller's worker"), "{text}");
+        assert!(
+            text.starts_with("a local green thread runs on the caller's worker"),
+            "{text}"
+        );
     });
 }
 
@@ -586,7 +632,10 @@ fn a_local_thread_needs_a_worker() {
         let error = Builder::new().spawn_local(|| ()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported);
         let text = panic_of(|| spawn_local(|| ()));
-        assert!(text.starts_with("failed to spawn a local green thread"), "{text}");
+        assert!(
+            text.starts_with("failed to spawn a local green thread"),
+            "{text}"
+        );
     });
 }
 
@@ -605,7 +654,11 @@ fn a_builder_off_a_worker_spawns_on_the_global_runtime_and_refuses_the_same() {
 fn use_stack(bytes: usize) -> usize {
     let page = std::hint::black_box([bytes as u8; 1024]);
     // In debug builds a frame is a little more than its array.
-    let below = if bytes > 4096 { use_stack(bytes - 4096) } else { 0 };
+    let below = if bytes > 4096 {
+        use_stack(bytes - 4096)
+    } else {
+        0
+    };
     below + usize::from(page[0] == bytes as u8)
 }
 
@@ -613,13 +666,22 @@ fn use_stack(bytes: usize) -> usize {
 fn a_stack_is_as_large_as_was_asked_for() {
     on_each_runtime(|| {
         for bytes in [64 << 10, 256 << 10, 1 << 20, 2 << 20, 8 << 20] {
-            let thread = Builder::new().stack_size(bytes).spawn(move || use_stack(bytes / 2));
+            let thread = Builder::new()
+                .stack_size(bytes)
+                .spawn(move || use_stack(bytes / 2));
             assert!(thread.unwrap().join().unwrap() > 0);
         }
         // The next class is taken, and the smallest for none at all.
-        let thread = Builder::new().stack_size((64 << 10) + 1).spawn(|| use_stack(100 << 10));
+        let thread = Builder::new()
+            .stack_size((64 << 10) + 1)
+            .spawn(|| use_stack(100 << 10));
         assert!(thread.unwrap().join().unwrap() > 0);
-        Builder::new().stack_size(0).spawn(|| ()).unwrap().join().unwrap();
+        Builder::new()
+            .stack_size(0)
+            .spawn(|| ())
+            .unwrap()
+            .join()
+            .unwrap();
     });
 }
 

@@ -65,7 +65,10 @@ fn expected_panics_are_quiet() {
     ONCE.call_once(|| {
         let previous = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
-            if !info.payload_as_str().is_some_and(|text| text.contains(EXPECTED)) {
+            if !info
+                .payload_as_str()
+                .is_some_and(|text| text.contains(EXPECTED))
+            {
                 previous(info);
             }
         }));
@@ -107,8 +110,12 @@ fn on_each_runtime_of(test: &Test) {
         runtime(n_workers).run(move || test());
     }
     let test = Arc::clone(test);
-    let main = greenrt::Builder::new().stack_size(8 << 20).spawn(move || test()).unwrap();
-    main.join().unwrap_or_else(|payload| panic::resume_unwind(payload));
+    let main = greenrt::Builder::new()
+        .stack_size(8 << 20)
+        .spawn(move || test())
+        .unwrap();
+    main.join()
+        .unwrap_or_else(|payload| panic::resume_unwind(payload));
 }
 
 fn on_one_worker_of(test: &Test) {
@@ -157,7 +164,9 @@ pub(crate) fn spawn_at<T: Send + 'static>(
 pub(crate) fn on_os_thread<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T {
     let thread = thread::spawn(f);
     wait_until(|| thread.is_finished());
-    thread.join().unwrap_or_else(|payload| panic::resume_unwind(payload))
+    thread
+        .join()
+        .unwrap_or_else(|payload| panic::resume_unwind(payload))
 }
 
 /// A plain OS thread with a name.
@@ -192,7 +201,11 @@ pub(crate) fn spin_until(mut done: impl FnMut() -> bool) {
 /// `GREENRT_TEST_SEEDS` is a factor for `n`.
 #[track_caller]
 pub(crate) fn with_seeds(n: u64, mut test: impl FnMut(&mut Random)) {
-    let number = |name| env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let number = |name| {
+        env::var(name)
+            .ok()
+            .and_then(|text| text.parse::<u64>().ok())
+    };
     let seeds = match number("GREENRT_TEST_SEED") {
         Some(seed) => seed..seed + 1,
         None => 0..n * number("GREENRT_TEST_SEEDS").unwrap_or(1),
@@ -265,7 +278,10 @@ impl Log {
 
     /// A value that makes a note when it is dropped.
     pub(crate) fn on_drop(&self, text: impl Into<String>) -> NotedDrop {
-        NotedDrop { log: self.clone(), text: text.into() }
+        NotedDrop {
+            log: self.clone(),
+            text: text.into(),
+        }
     }
 }
 
@@ -385,6 +401,7 @@ pub(crate) fn panic_of<T>(f: impl FnOnce() -> T) -> String {
 #[derive(Debug)]
 pub(crate) struct Died {
     pub(crate) code: Option<i32>,
+    #[expect(dead_code, reason = "shown when a child died otherwise than expected")]
     pub(crate) signal: Option<i32>,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
@@ -401,7 +418,11 @@ pub(crate) struct Child {
 impl Child {
     /// `name` is the path of the calling test from the root of its crate.
     pub(crate) fn new(name: &str) -> Child {
-        Child { name: name.into(), env: Vec::new(), shell: String::new() }
+        Child {
+            name: name.into(),
+            env: Vec::new(),
+            shell: String::new(),
+        }
     }
 
     pub(crate) fn env(mut self, name: &str, value: &str) -> Child {
@@ -443,7 +464,11 @@ impl Child {
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         };
-        assert!(!died.stdout.contains("running 0 tests"), "no test is called {}", self.name);
+        assert!(
+            !died.stdout.contains("running 0 tests"),
+            "no test is called {}",
+            self.name
+        );
         died
     }
 }

@@ -6,9 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::{Duration, Instant};
 
 use greenrt::lowlevel::cancel;
-use greenrt::{
-    park_timeout, sleep, sleep_until, spawn, spawn_after, timeout, yield_now,
-};
+use greenrt::{park_timeout, sleep, sleep_until, spawn, spawn_after, timeout, yield_now};
 
 use super::support::{
     limited, on_each_runtime, on_each_runtime_and_off, on_one_worker, runtime, spin_until,
@@ -43,7 +41,9 @@ fn a_sleep_never_ends_early() {
                         })
                     })
                     .collect();
-                sleepers.into_iter().for_each(|sleeper| sleeper.join().unwrap());
+                sleepers
+                    .into_iter()
+                    .for_each(|sleeper| sleeper.join().unwrap());
             });
         }
     });
@@ -59,7 +59,10 @@ fn a_sleep_ends_soon_after_its_deadline() {
         };
         // The best of many: the machine may be busy.
         let best = (0..20).map(late).min().unwrap();
-        assert!(best < Duration::from_millis(1), "every sleep was later than {best:?}");
+        assert!(
+            best < Duration::from_millis(1),
+            "every sleep was later than {best:?}"
+        );
     });
 }
 
@@ -67,9 +70,12 @@ fn a_sleep_ends_soon_after_its_deadline() {
 fn many_sleep_at_once() {
     on_each_runtime(|| {
         let started = Instant::now();
-        let sleepers: Vec<_> =
-            (0..1000).map(|_| spawn(|| sleep(Duration::from_millis(20)))).collect();
-        sleepers.into_iter().for_each(|sleeper| sleeper.join().unwrap());
+        let sleepers: Vec<_> = (0..1000)
+            .map(|_| spawn(|| sleep(Duration::from_millis(20))))
+            .collect();
+        sleepers
+            .into_iter()
+            .for_each(|sleeper| sleeper.join().unwrap());
         assert!(started.elapsed() < Duration::from_secs(5));
     });
 }

@@ -49,7 +49,10 @@ fn a_closure_that_returns_in_time_returns_its_value() {
 #[test]
 fn a_wait_ends_when_the_limit_passes() {
     on_manual_clocks(|clock| {
-        assert_eq!(takes(clock, HOUR, || timeout(HOUR, for_ever)), Err(elapsed()));
+        assert_eq!(
+            takes(clock, HOUR, || timeout(HOUR, for_ever)),
+            Err(elapsed())
+        );
         assert!(takes(clock, HOUR, || timeout(HOUR, || sleep(2 * HOUR))).is_err());
         assert!(takes(clock, HOUR, || timeout(HOUR, || spawn(for_ever).join())).is_err());
         let (near, _far) = Stream::pair();
@@ -62,7 +65,10 @@ fn a_wait_ends_when_the_limit_passes() {
         let reads = || timeout(HOUR, || near.read_timeout(&mut [0], shorter));
         let result = takes(clock, HOUR / 2, reads).unwrap();
         assert_eq!(result.unwrap_err().kind(), io::ErrorKind::WouldBlock);
-        assert_eq!(takes(clock, HOUR, || timeout(2 * HOUR, || sleep(HOUR))), Ok(()));
+        assert_eq!(
+            takes(clock, HOUR, || timeout(2 * HOUR, || sleep(HOUR))),
+            Ok(())
+        );
     });
 }
 
@@ -310,7 +316,9 @@ fn what_is_no_point_is_not_interrupted() {
 #[test]
 fn a_shield_keeps_limits_out() {
     on_manual_clocks(|clock| {
-        let result = takes(clock, 2 * HOUR, || timeout(HOUR, || shield(|| sleep(2 * HOUR))));
+        let result = takes(clock, 2 * HOUR, || {
+            timeout(HOUR, || shield(|| sleep(2 * HOUR)))
+        });
         assert_eq!(result, Ok(()));
         let result = takes(clock, 2 * HOUR, || {
             timeout(HOUR, || {
@@ -320,7 +328,9 @@ fn a_shield_keeps_limits_out() {
         });
         assert!(result.is_err());
         // One inside the shield is kept out as well.
-        let result = takes(clock, 2 * HOUR, || shield(|| timeout(HOUR, || sleep(2 * HOUR))));
+        let result = takes(clock, 2 * HOUR, || {
+            shield(|| timeout(HOUR, || sleep(2 * HOUR)))
+        });
         assert_eq!(result, Ok(()));
     });
 }
@@ -381,7 +391,11 @@ fn a_cancel_passes_through_limits_and_a_limit_through_nothing_else() {
         };
         sleep(MS);
         cancel(thread.thread());
-        assert!(takes(clock, Duration::ZERO, || thread.join()).unwrap_err().is::<Cancelled>());
+        assert!(
+            takes(clock, Duration::ZERO, || thread.join())
+                .unwrap_err()
+                .is::<Cancelled>()
+        );
         assert_eq!(log.text(), "");
     });
 }
@@ -392,7 +406,11 @@ fn limits_belong_to_their_thread() {
         let result = timeout(HOUR, || {
             let child = spawn(|| sleep(3 * HOUR));
             let sibling = spawn(|| timeout(2 * HOUR, for_ever));
-            (catch_unwind(AssertUnwindSafe(|| sleep(2 * HOUR))).is_err(), child, sibling)
+            (
+                catch_unwind(AssertUnwindSafe(|| sleep(2 * HOUR))).is_err(),
+                child,
+                sibling,
+            )
         });
         let (interrupted, child, sibling) = result.unwrap();
         assert!(interrupted);
@@ -428,7 +446,13 @@ fn an_os_thread_may_limit_what_it_waits_for_in_greenrt() {
         log.note("owner");
         assert!(result.is_err());
         assert_eq!(log.text(), "child owner");
-        assert_eq!(timeout(MS, || shield(|| runtime.spawn(|| sleep(5 * MS)).join().is_ok())), Ok(true));
+        assert_eq!(
+            timeout(MS, || shield(|| runtime
+                .spawn(|| sleep(5 * MS))
+                .join()
+                .is_ok())),
+            Ok(true)
+        );
     });
 }
 

@@ -14,10 +14,22 @@ use loom::thread;
 use super::*;
 use crate::primitive::atomic::AtomicUsize;
 
-const LOCK: Ends = Ends { by_token: false, by_cancel: false };
-const PARK: Ends = Ends { by_token: true, by_cancel: false };
-const POINT: Ends = Ends { by_token: false, by_cancel: true };
-const BOTH: Ends = Ends { by_token: true, by_cancel: true };
+const LOCK: Ends = Ends {
+    by_token: false,
+    by_cancel: false,
+};
+const PARK: Ends = Ends {
+    by_token: true,
+    by_cancel: false,
+};
+const POINT: Ends = Ends {
+    by_token: false,
+    by_cancel: true,
+};
+const BOTH: Ends = Ends {
+    by_token: true,
+    by_cancel: true,
+};
 
 /// A green thread.
 struct Green {
@@ -76,7 +88,11 @@ impl Green {
     fn check(&self) {
         assert!(!self.word.is_parked());
         let n_pushed = *self.n_pushed.lock().unwrap();
-        assert_eq!(n_pushed, self.n_resumed.load(Relaxed), "made runnable once for each switch");
+        assert_eq!(
+            n_pushed,
+            self.n_resumed.load(Relaxed),
+            "made runnable once for each switch"
+        );
     }
 }
 
@@ -170,7 +186,9 @@ fn a_ball_of_tokens_is_not_lost() {
 fn deadline_cancel_and_unpark_are_one_claim() {
     bounded(3, || {
         let shared = Arc::new(Green::new());
-        let deadline = beside(&shared, |green| green.wake_if(green.word.claim(CLAIM_DEADLINE)));
+        let deadline = beside(&shared, |green| {
+            green.wake_if(green.word.claim(CLAIM_DEADLINE))
+        });
         let cancel = beside(&shared, |green| green.wake_if(green.word.cancel()));
         let unpark = beside(&shared, |green| green.wake_if(green.word.unpark()));
         let outcome = shared.wait(BOTH);
@@ -178,7 +196,10 @@ fn deadline_cancel_and_unpark_are_one_claim() {
         let by_cancel = cancel.join().unwrap();
         let by_token = unpark.join().unwrap();
         shared.check();
-        let n_claims = [by_deadline, by_cancel, by_token].into_iter().filter(|&by| by).count();
+        let n_claims = [by_deadline, by_cancel, by_token]
+            .into_iter()
+            .filter(|&by| by)
+            .count();
         assert_eq!(n_claims, *shared.n_pushed.lock().unwrap());
         match outcome {
             CLAIM_DEADLINE => assert!(by_deadline),
@@ -188,7 +209,11 @@ fn deadline_cancel_and_unpark_are_one_claim() {
         }
         // Nothing else is lost: the cancel stays for ever, the token unless it ended the wait.
         assert!(shared.word.is_cancelled());
-        let token = if outcome == CLAIM_TOKEN { Ok(()) } else { Err(CLAIM_TOKEN) };
+        let token = if outcome == CLAIM_TOKEN {
+            Ok(())
+        } else {
+            Err(CLAIM_TOKEN)
+        };
         assert_eq!(shared.word.open(PARK), token);
     });
 }
@@ -209,8 +234,15 @@ fn two_queues_and_a_deadline_are_one_claim() {
             })
         });
         let outcome = green.switch();
-        let winner = claims.iter().position(|&claim| claim == outcome).expect("one of the claims");
-        assert_eq!(data[winner].load(Relaxed), 1, "what the winner wrote is visible");
+        let winner = claims
+            .iter()
+            .position(|&claim| claim == outcome)
+            .expect("one of the claims");
+        assert_eq!(
+            data[winner].load(Relaxed),
+            1,
+            "what the winner wrote is visible"
+        );
         let won = wakers.map(|waker| waker.join().unwrap());
         for (index, won) in won.into_iter().enumerate() {
             assert_eq!(won, index == winner);
@@ -244,7 +276,9 @@ fn what_the_claimer_wrote_is_visible_with_the_outcome() {
 fn a_wait_is_closed_or_claimed() {
     bounded(5, || {
         let shared = Arc::new(Green::new());
-        let waker = beside(&shared, |green| green.wake_if(green.word.claim(CLAIM_WOKEN)));
+        let waker = beside(&shared, |green| {
+            green.wake_if(green.word.claim(CLAIM_WOKEN))
+        });
         let unparker = beside(&shared, |green| green.wake_if(green.word.unpark()));
         let mut claimed = false;
         match shared.word.open(PARK) {
@@ -256,7 +290,10 @@ fn a_wait_is_closed_or_claimed() {
             Err(claim) => assert_eq!(claim, CLAIM_TOKEN),
         }
         let (woken, unparked) = (waker.join().unwrap(), unparker.join().unwrap());
-        assert_eq!(usize::from(woken) + usize::from(unparked), usize::from(claimed));
+        assert_eq!(
+            usize::from(woken) + usize::from(unparked),
+            usize::from(claimed)
+        );
         shared.check();
     });
 }
@@ -283,8 +320,9 @@ fn the_token_survives_a_wait_for_a_lock() {
         let shared = Arc::new((Green::new(), AtomicUsize::new(0)));
         let (green, data) = &*shared;
         assert_eq!(green.word.open(LOCK), Ok(()));
-        let unlocker =
-            beside(&shared, |(green, _)| green.wake_if(green.word.claim(CLAIM_WOKEN)));
+        let unlocker = beside(&shared, |(green, _)| {
+            green.wake_if(green.word.claim(CLAIM_WOKEN))
+        });
         let unparker = beside(&shared, |(green, data)| {
             data.store(1, Relaxed);
             green.wake_if(green.word.unpark())
@@ -323,7 +361,8 @@ fn cancel_is_level_triggered() {
 fn two_cancels_are_one_claim() {
     bounded(5, || {
         let shared = Arc::new(Green::new());
-        let cancellers = [(); 2].map(|()| beside(&shared, |green| green.wake_if(green.word.cancel())));
+        let cancellers =
+            [(); 2].map(|()| beside(&shared, |green| green.wake_if(green.word.cancel())));
         assert_eq!(shared.wait(POINT), CLAIM_CANCEL);
         let n_claims = cancellers.map(|canceller| usize::from(canceller.join().unwrap()));
         assert!(n_claims.iter().sum::<usize>() <= 1);

@@ -2,10 +2,22 @@
 
 use super::*;
 
-const LOCK: Ends = Ends { by_token: false, by_cancel: false };
-const PARK: Ends = Ends { by_token: true, by_cancel: false };
-const POINT: Ends = Ends { by_token: false, by_cancel: true };
-const BOTH: Ends = Ends { by_token: true, by_cancel: true };
+const LOCK: Ends = Ends {
+    by_token: false,
+    by_cancel: false,
+};
+const PARK: Ends = Ends {
+    by_token: true,
+    by_cancel: false,
+};
+const POINT: Ends = Ends {
+    by_token: false,
+    by_cancel: true,
+};
+const BOTH: Ends = Ends {
+    by_token: true,
+    by_cancel: true,
+};
 
 #[test]
 fn nothing_ends_a_wait_that_is_not_open() {

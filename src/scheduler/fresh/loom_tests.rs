@@ -19,8 +19,14 @@ struct Model {
 
 impl Model {
     fn new(n_items: usize) -> Arc<Model> {
-        let item = |number| Item { number, data: AtomicUsize::new(0) };
-        Arc::new(Model { fresh: Fresh::new(), items: (0..n_items).map(item).collect() })
+        let item = |number| Item {
+            number,
+            data: AtomicUsize::new(0),
+        };
+        Arc::new(Model {
+            fresh: Fresh::new(),
+            items: (0..n_items).map(item).collect(),
+        })
     }
 
     /// Only the main thread of a model calls this.
@@ -35,7 +41,11 @@ impl Model {
         let item = self.fresh.take()?;
         // SAFETY: points into `items`, which the model keeps.
         let item = unsafe { item.as_ref() };
-        assert_eq!(item.data.load(Relaxed), 1, "what the spawner wrote is visible");
+        assert_eq!(
+            item.data.load(Relaxed),
+            1,
+            "what the spawner wrote is visible"
+        );
         Some(item.number)
     }
 

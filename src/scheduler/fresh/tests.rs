@@ -111,9 +111,15 @@ fn stress(n: usize, burst_max: u64, seed: u64) {
     let taken: Vec<AtomicBool> = (0..n).map(|_| AtomicBool::new(false)).collect();
     let done = AtomicBool::new(false);
     let note = |number: usize, last: &mut Option<usize>| {
-        assert!(*last < Some(number), "seed {seed}: {number} taken after {last:?}");
+        assert!(
+            *last < Some(number),
+            "seed {seed}: {number} taken after {last:?}"
+        );
         *last = Some(number);
-        assert!(!taken[number].swap(true, Relaxed), "seed {seed}: {number} taken twice");
+        assert!(
+            !taken[number].swap(true, Relaxed),
+            "seed {seed}: {number} taken twice"
+        );
     };
     thread::scope(|scope| {
         for _ in 0..2 {
@@ -154,7 +160,11 @@ fn stress(n: usize, burst_max: u64, seed: u64) {
     assert_eq!(missing, None, "seed {seed}: lost");
 }
 
-const MANY: usize = if cfg!(debug_assertions) { 200_000 } else { 4_000_000 };
+const MANY: usize = if cfg!(debug_assertions) {
+    200_000
+} else {
+    4_000_000
+};
 
 #[test]
 fn each_of_millions_is_taken_once_in_a_short_ring() {
@@ -170,6 +180,10 @@ fn each_of_millions_is_taken_once_while_the_ring_grows() {
 fn many_short_lives_grow_under_thieves() {
     // The first rings are the ones that grow most often.
     for round in 0..MANY as u64 / 20_000 {
-        stress(4 * FIRST_CAPACITY, 2 * FIRST_CAPACITY as u64, 0x5eed_0003 + round);
+        stress(
+            4 * FIRST_CAPACITY,
+            2 * FIRST_CAPACITY as u64,
+            0x5eed_0003 + round,
+        );
     }
 }

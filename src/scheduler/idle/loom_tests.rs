@@ -4,7 +4,10 @@
 //! What a worker sleeps in (`Bell`) remembers a wake-up, as the reactor's waker does. A model in
 //! which somebody sleeps for ever is a deadlock, which the checker reports.
 
-#![expect(unsafe_code, reason = "items of an inbox are linked through themselves")]
+#![expect(
+    unsafe_code,
+    reason = "items of an inbox are linked through themselves"
+)]
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -45,7 +48,10 @@ struct Bell {
 
 impl Bell {
     fn new() -> Self {
-        Bell { rung: Mutex::new(false), condvar: Condvar::new() }
+        Bell {
+            rung: Mutex::new(false),
+            condvar: Condvar::new(),
+        }
     }
 
     fn ring(&self) {
@@ -184,7 +190,9 @@ fn two_pushers_never_leave_the_worker_asleep() {
 fn a_worker_that_sleeps_again_and_again_misses_nothing() {
     bounded(6, || {
         let shared = Arc::new((Shared::new(), [Green::new(), Green::new(), Green::new()]));
-        let pusher = beside(&shared, |(worker, green)| green.iter().for_each(|g| worker.push(g)));
+        let pusher = beside(&shared, |(worker, green)| {
+            green.iter().for_each(|g| worker.push(g))
+        });
         let (worker, _) = &*shared;
         let mut n_taken = 0;
         while n_taken < 3 {
@@ -332,7 +340,10 @@ impl Pool {
     fn check(&self, sleep: &[bool]) {
         let is_left = self.look(usize::MAX);
         let all_asleep = sleep.iter().all(|&sleeps| sleeps);
-        assert!(!(is_left && all_asleep && self.n_wakes.load(Relaxed) == 0), "left with all asleep");
+        assert!(
+            !(is_left && all_asleep && self.n_wakes.load(Relaxed) == 0),
+            "left with all asleep"
+        );
         assert_eq!(self.search.searching.load(Relaxed), 0);
         let n_sleeping = sleep.iter().filter(|&&sleeps| sleeps).count();
         assert_eq!(self.search.sleeping.load(Relaxed), n_sleeping);
@@ -498,14 +509,19 @@ impl<'a> Local<'a> {
             step += 1;
             while self.ready.borrow_mut().pop_front().is_none() {
                 let worker = &self.world.workers[self.index];
-                self.ready.borrow_mut().extend(worker.inbox.take().map(<*mut Green>::cast_const));
+                self.ready
+                    .borrow_mut()
+                    .extend(worker.inbox.take().map(<*mut Green>::cast_const));
                 if self.ready.borrow().is_empty() {
                     worker.idle();
                 }
             }
             self.n_resumed.set(self.n_resumed.get() + 1);
             self.outcome.set(self.me().word.outcome());
-            assert!(self.outcome.get().is_some(), "resumed with its episode open");
+            assert!(
+                self.outcome.get().is_some(),
+                "resumed with its episode open"
+            );
         }
     }
 
@@ -517,7 +533,10 @@ impl<'a> Local<'a> {
     }
 }
 
-const PARK: Ends = Ends { by_token: true, by_cancel: false };
+const PARK: Ends = Ends {
+    by_token: true,
+    by_cancel: false,
+};
 
 /// Begins a park in step `step`, which step + 1 finds ended.
 fn park(green: &Green, step: usize) -> Option<Step> {

@@ -25,7 +25,12 @@ impl Linked for Item {
 impl Item {
     fn new(pusher: usize, number: usize) -> Box<Item> {
         let link = AtomicPtr::new(ptr::null_mut());
-        Box::new(Item { link, pusher, number, data: AtomicUsize::new(0) })
+        Box::new(Item {
+            link,
+            pusher,
+            number,
+            data: AtomicUsize::new(0),
+        })
     }
 }
 
@@ -43,7 +48,11 @@ fn take(inbox: &Inbox<Item>, taken: &mut Vec<(usize, usize)>) -> Vec<Box<Item>> 
     for item in inbox.take() {
         // SAFETY: `push` has given this box up, and nobody else takes it.
         let item = unsafe { Box::from_raw(item) };
-        assert_eq!(item.data.load(Relaxed), 1, "what the pusher wrote is visible");
+        assert_eq!(
+            item.data.load(Relaxed),
+            1,
+            "what the pusher wrote is visible"
+        );
         taken.push((item.pusher, item.number));
         items.push(item);
     }
@@ -54,7 +63,9 @@ fn take(inbox: &Inbox<Item>, taken: &mut Vec<(usize, usize)>) -> Vec<Box<Item>> 
 fn check(mut taken: Vec<(usize, usize)>, n_pushers: usize, n_each: usize) {
     // Stable, so it keeps the order of each pusher's own.
     taken.sort_by_key(|&(pusher, _)| pusher);
-    let all: Vec<_> = (0..n_pushers).flat_map(|p| (0..n_each).map(move |n| (p, n))).collect();
+    let all: Vec<_> = (0..n_pushers)
+        .flat_map(|p| (0..n_each).map(move |n| (p, n)))
+        .collect();
     assert_eq!(taken, all);
 }
 

@@ -127,7 +127,10 @@ fn the_memory_of_a_burst_is_given_back_when_it_is_over() {
     (1..=n).for_each(|n| queue.push(thread(n)));
     assert!(queue.ring.len() > KEEP_CAPACITY);
     queue.shrink();
-    assert!(queue.ring.len() > KEEP_CAPACITY, "not while something is in it");
+    assert!(
+        queue.ring.len() > KEEP_CAPACITY,
+        "not while something is in it"
+    );
     assert_eq!(all(&mut queue).len(), n);
     queue.shrink();
     assert_eq!(queue.ring.len(), FIRST_CAPACITY);

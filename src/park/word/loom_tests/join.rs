@@ -77,11 +77,17 @@ impl Pair {
                 return over;
             }
             self.frame.store(TARGET, Relaxed);
-            let queued = self.join.compare_exchange(EMPTY, WAITER, AcqRel, Relaxed).is_ok();
+            let queued = self
+                .join
+                .compare_exchange(EMPTY, WAITER, AcqRel, Relaxed)
+                .is_ok();
             let ended = if queued {
                 let ended = self.joiner.switch();
                 if self.join.load(Relaxed) != WAITER
-                    || self.join.compare_exchange(WAITER, EMPTY, AcqRel, Relaxed).is_err()
+                    || self
+                        .join
+                        .compare_exchange(WAITER, EMPTY, AcqRel, Relaxed)
+                        .is_err()
                 {
                     self.wait_while_busy();
                 }
@@ -116,7 +122,11 @@ impl Pair {
     }
 
     fn detach(&self) {
-        if self.join.compare_exchange(EMPTY, DETACHED, AcqRel, Acquire).is_err() {
+        if self
+            .join
+            .compare_exchange(EMPTY, DETACHED, AcqRel, Acquire)
+            .is_err()
+        {
             self.consume();
         }
     }
@@ -124,7 +134,11 @@ impl Pair {
     /// Called in the end, when nobody else runs.
     fn check(&self) {
         assert_eq!(self.join.load(Relaxed), DONE);
-        assert_eq!(self.n_gone.load(Relaxed), 1, "the result is taken or dropped once");
+        assert_eq!(
+            self.n_gone.load(Relaxed),
+            1,
+            "the result is taken or dropped once"
+        );
         self.joiner.check();
     }
 }
@@ -165,8 +179,9 @@ fn a_joiner_whose_deadline_passed_may_join_again() {
     bounded(4, || {
         let pair = Pair::new();
         let finisher = beside(&pair, Pair::finish);
-        let timer =
-            beside(&pair, |pair| pair.joiner.wake_if(pair.joiner.word.claim(CLAIM_DEADLINE)));
+        let timer = beside(&pair, |pair| {
+            pair.joiner.wake_if(pair.joiner.word.claim(CLAIM_DEADLINE))
+        });
         if pair.wait_end(LOCK) == CLAIM_DEADLINE {
             timer.join().unwrap();
             assert_eq!(pair.wait_end(LOCK), CLAIM_WOKEN);

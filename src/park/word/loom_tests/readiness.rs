@@ -82,7 +82,10 @@ impl Socket {
     fn clear(&self, bits: u32, seen: u32) {
         let mut now = self.readiness.load(Relaxed);
         while now / TICK == seen / TICK && now & bits != 0 {
-            match self.readiness.compare_exchange(now, now & !bits, AcqRel, Relaxed) {
+            match self
+                .readiness
+                .compare_exchange(now, now & !bits, AcqRel, Relaxed)
+            {
                 Ok(_) => return,
                 Err(other) => now = other,
             }
@@ -118,7 +121,8 @@ impl Socket {
         let mut before = self.readiness.load(Relaxed);
         while let Err(now) = {
             let next = (before | bits).wrapping_add(TICK);
-            self.readiness.compare_exchange(before, next, AcqRel, Relaxed)
+            self.readiness
+                .compare_exchange(before, next, AcqRel, Relaxed)
         } {
             before = now;
         }

@@ -113,7 +113,9 @@ fn a_move_does_not_lose_the_registration() {
     bounded(4, || {
         let source = Source::new();
         source.wait(0, 0);
-        let other = beside(&source, |source| (10..13).for_each(|token| source.wait(1, token)));
+        let other = beside(&source, |source| {
+            (10..13).for_each(|token| source.wait(1, token))
+        });
         (1..4).for_each(|token| source.wait(0, token));
         other.join().unwrap();
         source.check();
