@@ -35,6 +35,10 @@ enum Kind {
     },
 }
 
+// What a handle shows cannot be left half changed by a panic, as std's.
+impl std::panic::UnwindSafe for Thread {}
+impl std::panic::RefUnwindSafe for Thread {}
+
 impl Thread {
     pub(crate) fn green(record: RecordRef) -> Self {
         Thread(Kind::Green(record))
@@ -122,6 +126,8 @@ pub(crate) fn current_record() -> Option<RecordRef> {
 /// What `size_of`, `Send` and `Sync` promise.
 const _: () = {
     const fn send_and_sync<T: Send + Sync>() {}
+    const fn unwind_safe<T: std::panic::UnwindSafe + std::panic::RefUnwindSafe>() {}
+    unwind_safe::<Thread>();
     send_and_sync::<Thread>();
     send_and_sync::<ThreadId>();
     send_and_sync::<Record>();

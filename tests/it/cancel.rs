@@ -14,7 +14,7 @@ use greenrt::{
 };
 
 use super::support::{
-    Child, EXPECTED, HOUR, Log, OnDrop, Random, Stream, limited, limited_to, on_each_runtime,
+    Child, EXPECTED, HOUR, Log, OnDrop, Random, Stream, limited, on_each_runtime,
     on_manual_clock, on_manual_clocks, on_one_worker, runtime, spin_until, wait_until, with_seeds,
 };
 
@@ -564,7 +564,7 @@ fn a_cancel_and_the_end_of_a_wait_may_come_at_the_same_moment() {
         shield(|| sleep(Duration::from_nanos(random.below(10_000))));
         sleep(Duration::ZERO);
     }
-    limited_to(Duration::from_secs(120), || {
+    limited(|| {
         let waits: [(&str, fn(&mut Random)); 7] = [
             ("sleep", sleeps),
             ("join", joins),
@@ -616,7 +616,7 @@ fn a_storm_of_cancels_leaves_nothing_hanging() {
             }
         }
     }
-    limited_to(Duration::from_secs(120), || {
+    limited(|| {
         for n_workers in [1, 2, 4] {
             let runtime = runtime(n_workers);
             with_seeds(5, |random| {

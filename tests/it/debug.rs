@@ -10,7 +10,7 @@ use greenrt::lowlevel::cancel;
 use greenrt::{Builder, JoinHandle, current, park, scope, sleep, spawn, timeout, yield_now};
 
 use super::support::{
-    EXPECTED, HOUR, OnDrop, Stream, limited, limited_to, on_each_runtime, on_each_runtime_and_off,
+    EXPECTED, HOUR, OnDrop, Stream, limited, on_each_runtime, on_each_runtime_and_off,
     on_one_worker, on_os_thread, runtime, wait_until,
 };
 
@@ -205,7 +205,7 @@ fn a_thread_in_the_destructor_of_its_result_is_shown() {
 
 #[test]
 fn a_dump_may_be_taken_while_threads_come_and_go() {
-    limited_to(Duration::from_secs(120), || {
+    limited(|| {
         for n_workers in [1, 2, 4] {
             let runtime = runtime(n_workers);
             let over = Arc::new(AtomicBool::new(false));

@@ -11,8 +11,8 @@ use greenrt::{Runtime, park, park_timeout, scope, sleep, spawn, timeout, yield_n
 
 use super::support::{HOUR, Stream, limited, named_os_thread, os_sleep, wait_until};
 
-/// How many OS threads have names that begin with `name`, how often they have left the CPU, of their
-/// own will or not, and for how many nanoseconds they have had it.
+/// How many OS threads have names that begin with `name`, how often they have left the CPU of their
+/// own will, and for how many nanoseconds they have had it.
 fn activity(name: &str) -> (usize, u64, u64) {
     let (mut n_threads, mut n_switches, mut cpu_ns) = (0, 0, 0);
     for task in fs::read_dir("/proc/self/task").unwrap().flatten() {
@@ -23,7 +23,7 @@ fn activity(name: &str) -> (usize, u64, u64) {
         n_threads += 1;
         for line in read("status")
             .lines()
-            .filter(|line| line.contains("ctxt_switches:"))
+            .filter(|line| line.starts_with("voluntary"))
         {
             n_switches += line
                 .split_whitespace()

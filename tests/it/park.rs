@@ -9,7 +9,7 @@ use greenrt::lowlevel::cancel;
 use greenrt::{Runtime, Thread, current, park, park_timeout, scope, sleep, spawn, yield_now};
 
 use super::support::{
-    HOUR, Random, Ring, Stream, limited, limited_to, on_each_runtime, on_each_runtime_and_off,
+    HOUR, Random, Ring, Stream, limited, on_each_runtime, on_each_runtime_and_off,
     on_manual_clocks, on_os_thread, runtime, with_seeds,
 };
 
@@ -259,7 +259,7 @@ fn no_wake_up_is_lost_on_one_worker() {
 
 #[test]
 fn no_wake_up_is_lost_between_workers() {
-    limited_to(Duration::from_secs(60), || {
+    limited(|| {
         for (n_workers, n_players) in [(2, 2), (4, 4), (4, 7)] {
             let runtime = runtime(n_workers);
             go_round(n_players, |player, play| {
@@ -272,7 +272,7 @@ fn no_wake_up_is_lost_between_workers() {
 
 #[test]
 fn no_wake_up_is_lost_between_runtimes() {
-    limited_to(Duration::from_secs(60), || {
+    limited(|| {
         let runtimes = [runtime(1), runtime(2)];
         go_round(2, |player, play| {
             Waited::green(runtimes[player].spawn(play))
@@ -282,7 +282,7 @@ fn no_wake_up_is_lost_between_runtimes() {
 
 #[test]
 fn no_wake_up_is_lost_between_green_and_os_threads() {
-    limited_to(Duration::from_secs(60), || {
+    limited(|| {
         let runtime = runtime(2);
         go_round(4, |player, play| match player % 2 {
             0 => Waited::green(runtime.spawn(play)),
@@ -340,7 +340,7 @@ fn hammer(runtime: &Runtime, n_units: usize, random: &mut Random) {
 
 #[test]
 fn no_unit_of_work_is_forgotten_when_many_announce_it() {
-    limited_to(Duration::from_secs(60), || {
+    limited(|| {
         for n_workers in [1, 2, 4] {
             let runtime = runtime(n_workers);
             with_seeds(10, |random| hammer(&runtime, 5000, random));
@@ -350,7 +350,7 @@ fn no_unit_of_work_is_forgotten_when_many_announce_it() {
 
 #[test]
 fn a_token_is_not_lost_to_a_timeout_that_passes_at_the_same_moment() {
-    limited_to(Duration::from_secs(60), || {
+    limited(|| {
         for n_workers in [1, 2] {
             let runtime = runtime(n_workers);
             with_seeds(4, |random| {

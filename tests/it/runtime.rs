@@ -4,14 +4,14 @@ use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use greenrt::lowlevel::cancel;
 use greenrt::{Builder, Cancelled, Runtime, park, run, scope, shield, sleep, spawn, yield_now};
 use greenrt_arch::usage::usage;
 
 use super::support::{
-    Child, EXPECTED, HOUR, Log, OnDrop, Stream, limited, limited_to, on_one_worker, on_os_thread,
+    Child, EXPECTED, HOUR, Log, OnDrop, Stream, limited, on_one_worker, on_os_thread,
     os_sleep, panic_of, runtime, wait_until, with_seeds,
 };
 
@@ -201,36 +201,34 @@ fn destructors_of_left_over_threads_may_wait_and_spawn() {
     });
 }
 
+/// A runtime whose end must not be left to its timeout: whoever misses it, or its cancel, hangs.
+fn unhurried(n_workers: usize) -> Runtime {
+    Runtime::builder().workers(n_workers).shutdown_timeout(HOUR).build().unwrap()
+}
+
 #[test]
-fn a_runtime_that_is_idle_ends_at_once() {
-    limited_to(Duration::from_secs(60), || {
+fn no_worker_sleeps_through_the_end_of_its_runtime() {
+    limited(|| {
         for n_workers in [1, 2, 4] {
-            let mut n_slow = 0;
             for n in 0..300 {
-                let runtime = runtime(n_workers);
+                let runtime = unhurried(n_workers);
                 match n % 3 {
                     0 => {}
                     1 => runtime.run(|| ()),
                     _ => drop(runtime.spawn(|| sleep(HOUR))),
                 }
-                let started = Instant::now();
-                drop(runtime);
-                // The shutdown timeout, a second, is what a lost wake-up costs.
-                n_slow += usize::from(started.elapsed() > Duration::from_millis(700));
             }
-            assert_eq!(n_slow, 0, "{n_workers} workers");
         }
     });
 }
 
 /// Threads start, spawn and wait while their runtime ends: each meets its cancel, wherever it is.
 #[test]
-fn a_runtime_ends_soon_whatever_its_threads_do_at_that_moment() {
-    limited_to(Duration::from_secs(120), || {
+fn no_thread_misses_the_end_of_its_runtime() {
+    limited(|| {
         for n_workers in [1, 2, 4] {
-            let mut n_slow = 0;
             with_seeds(150, |random| {
-                let runtime = runtime(n_workers);
+                let runtime = unhurried(n_workers);
                 for _ in 0..n_workers * 2 {
                     let mut own = random.fork();
                     drop(runtime.spawn(move || {
@@ -238,7 +236,7 @@ fn a_runtime_ends_soon_whatever_its_threads_do_at_that_moment() {
                             let mut other = own.fork();
                             drop(spawn(move || match other.below(4) {
                                 0 => drop(spawn(|| sleep(HOUR)).join()),
-                                1 => scope(|s| drop(s.spawn(|| sleep(HOUR)))),
+                                1 => scope(|s| drop(s.spawn(|| shield(yield_now)))),
                                 2 => sleep(Duration::from_micros(other.below(100))),
                                 _ => sleep(HOUR),
                             }));
@@ -255,11 +253,7 @@ fn a_runtime_ends_soon_whatever_its_threads_do_at_that_moment() {
                     }));
                 }
                 os_sleep(Duration::from_micros(random.below(500)));
-                let started = Instant::now();
-                drop(runtime);
-                n_slow += usize::from(started.elapsed() > Duration::from_millis(900));
             });
-            assert_eq!(n_slow, 0, "{n_workers} workers");
         }
     });
 }
@@ -286,7 +280,7 @@ fn a_runtime_may_be_dropped_by_a_green_thread_of_another() {
 fn siblings_run_while_a_green_thread_drops_a_runtime() {
     limited(|| {
         run(|| {
-            let inner = runtime(1);
+            let inner = unhurried(1);
             // It takes a while to end, and needs us for it.
             let me = greenrt::current();
             let left = inner.spawn(move || {
@@ -301,9 +295,8 @@ fn siblings_run_while_a_green_thread_drops_a_runtime() {
                 sleep(Duration::from_millis(5));
                 helper.unpark();
             }));
-            let started = Instant::now();
             drop(inner);
-            assert!(left.is_finished(), "given up after {:?}", started.elapsed());
+            assert!(left.is_finished(), "given up");
         });
     });
 }

@@ -12,7 +12,7 @@ use greenrt::{
 };
 
 use super::support::{
-    Child, EXPECTED, HOUR, Log, OnDrop, limited, limited_to, on_each_runtime,
+    Child, EXPECTED, HOUR, Log, OnDrop, limited, on_each_runtime,
     on_each_runtime_and_off, on_manual_clock, on_manual_clocks, panic_of, runtime, wait_until,
     with_seeds,
 };
@@ -245,7 +245,7 @@ fn a_limit_around_a_scope_ends_its_threads_before_its_frame() {
 
 #[test]
 fn a_cancel_at_any_moment_never_ends_the_frame_first() {
-    limited_to(Duration::from_secs(120), || {
+    limited(|| {
         for n_workers in [1, 2, 4] {
             let runtime = runtime(n_workers);
             with_seeds(300, |random| {
@@ -469,7 +469,7 @@ fn scopes_may_be_large() {
 
 #[test]
 fn ends_of_scopes_are_never_missed() {
-    limited_to(Duration::from_secs(60), || {
+    limited(|| {
         for n_workers in [1, 2, 4] {
             let runtime = runtime(n_workers);
             with_seeds(5, |random| {

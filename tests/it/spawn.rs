@@ -16,7 +16,7 @@ use greenrt::{
 };
 
 use super::support::{
-    EXPECTED, HOUR, Log, limited, limited_to, on_each_runtime, on_each_runtime_and_off,
+    EXPECTED, HOUR, Log, limited, on_each_runtime, on_each_runtime_and_off,
     on_manual_clocks, on_one_worker, on_os_thread, panic_of, panic_text, runtime, spawn_at,
     wait_until, with_seeds,
 };
@@ -174,7 +174,7 @@ fn a_result_that_is_there_is_dropped_with_its_handle() {
 
 #[test]
 fn a_result_is_dropped_exactly_once_whoever_comes_last() {
-    limited_to(Duration::from_secs(60), || {
+    limited(|| {
         for n_workers in [1, 2, 4] {
             let runtime = runtime(n_workers);
             with_seeds(5, |random| {
@@ -547,7 +547,7 @@ fn joins_may_form_a_long_chain() {
 
 #[test]
 fn joins_from_outside_and_inside_never_miss_the_end() {
-    limited_to(Duration::from_secs(60), || {
+    limited(|| {
         for n_workers in [1, 2, 4] {
             let runtime = runtime(n_workers);
             with_seeds(5, |random| {
