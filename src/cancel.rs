@@ -182,6 +182,12 @@ pub(crate) struct Limits {
 unsafe impl Sync for Limits {}
 
 impl Limits {
+    /// Whether there are any, or shields.
+    #[inline]
+    pub(crate) fn any(&self) -> bool {
+        self.any.get()
+    }
+
     /// The deadline that comes first, and the number of its limit.
     #[inline]
     pub(crate) fn nearest(&self) -> Nearest {
@@ -230,6 +236,36 @@ pub(crate) struct Suspended {
     shields: u32,
 }
 
+impl Suspended {
+    /// Begins to run the generator: its limits are those of the calling thread, until `leave`.
+    ///
+    /// Nearly always neither has any, and then nothing is done.
+    #[inline]
+    pub(crate) fn enter(self) -> Option<Resumer> {
+        let none = self.own.is_none() && self.shields == 0 && !has_limits();
+        (!none).then(|| Resumer::enter(self))
+    }
+
+    /// The generator is suspended, or has ended.
+    #[inline]
+    pub(crate) fn leave(resumer: Option<Resumer>) -> Suspended {
+        match resumer {
+            Some(resumer) => resumer.leave(),
+            None if has_limits() => Resumer::without().leave(),
+            None => Suspended::default(),
+        }
+    }
+}
+
+/// Whether anything limits or shields the calling thread.
+#[inline]
+fn has_limits() -> bool {
+    match Section::enter_green() {
+        Some(section) => section.limits().any.get(),
+        None => OsThread::has_limits(),
+    }
+}
+
 /// What a resumer has of its limits while the generator runs.
 pub(crate) struct Resumer {
     own: Nearest,
@@ -240,8 +276,20 @@ pub(crate) struct Resumer {
 }
 
 impl Resumer {
+    /// Of a thread without limits.
+    fn without() -> Self {
+        let holder = Holder::current();
+        Resumer {
+            own: None,
+            base: None,
+            own_shields: 0,
+            base_shields: 0,
+            holder,
+        }
+    }
+
     /// The calling thread begins to run a generator.
-    pub(crate) fn enter(generator: Suspended) -> Self {
+    fn enter(generator: Suspended) -> Self {
         let holder = Holder::current();
         let (own, base, own_shields, base_shields) = holder.with(|limits| {
             let (own, base) = (limits.own.get(), limits.base.get());
@@ -260,7 +308,7 @@ impl Resumer {
     }
 
     /// The generator is suspended, or has ended.
-    pub(crate) fn leave(self) -> Suspended {
+    fn leave(self) -> Suspended {
         self.holder.with(|limits| {
             let inside = Suspended {
                 own: limits.own.get(),

@@ -12,7 +12,7 @@ use std::panic::{self, AssertUnwindSafe};
 
 use greenrt_arch::stack::{self, Slot};
 
-use crate::cancel::{self, Resumer, Suspended};
+use crate::cancel::{self, Suspended};
 use crate::runtime;
 use crate::scheduler::switch::{Plain, PlainYielder};
 use crate::scheduler::with_local;
@@ -140,9 +140,9 @@ impl<In: 'static, Out: 'static, Ret: 'static> Generator<In, Out, Ret> {
             .plain
             .as_mut()
             .expect("generator resumed after it has ended");
-        let resumer = Resumer::enter(self.limits);
+        let resumer = self.limits.enter();
         let result = panic::catch_unwind(AssertUnwindSafe(|| plain.resume(Ok(value))));
-        self.limits = resumer.leave();
+        self.limits = Suspended::leave(resumer);
         match result {
             Ok(Err(value)) => GeneratorState::Yielded(value),
             Ok(Ok(value)) => {
@@ -180,9 +180,9 @@ impl<In: 'static, Out: 'static, Ret: 'static> Drop for Generator<In, Out, Ret> {
         let Some(plain) = &mut self.plain else { return };
         let mut outcome: Result<(), Box<dyn Any + Send>> = Ok(());
         if plain.is_started() && !plain.is_done() && cfg!(panic = "unwind") {
-            let resumer = Resumer::enter(self.limits);
+            let resumer = self.limits.enter();
             outcome = panic::catch_unwind(AssertUnwindSafe(|| drop(plain.resume(Err(Dropped)))));
-            resumer.leave();
+            Suspended::leave(resumer);
         }
         self.release();
         if let Err(payload) = outcome

@@ -36,6 +36,17 @@ impl OsThread {
         known.ok()
     }
 
+    /// Whether anything limits or shields the calling OS thread.
+    pub(crate) fn has_limits() -> bool {
+        let known = CURRENT.try_with(|current| {
+            current
+                .borrow()
+                .as_ref()
+                .is_some_and(|thread| thread.limits.any())
+        });
+        known.unwrap_or(true)
+    }
+
     /// The calling OS thread's. Made anew when its thread-locals are gone already.
     pub(crate) fn current() -> Arc<OsThread> {
         Self::known().unwrap_or_else(|| Arc::new(OsThread::new()))

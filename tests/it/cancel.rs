@@ -14,8 +14,8 @@ use greenrt::{
 };
 
 use super::support::{
-    Child, EXPECTED, HOUR, Log, OnDrop, Random, Stream, limited, on_each_runtime,
-    on_manual_clock, on_manual_clocks, on_one_worker, runtime, spin_until, wait_until, with_seeds,
+    Child, EXPECTED, HOUR, Log, OnDrop, Random, Stream, limited, on_each_runtime, on_manual_clock,
+    on_manual_clocks, on_one_worker, runtime, spin_until, wait_until, with_seeds,
 };
 
 /// Cancels a thread when it waits, and checks that it ended by that.

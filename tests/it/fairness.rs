@@ -178,7 +178,10 @@ fn writes_that_never_wait_let_siblings_run() {
 fn a_computation_on_one_worker_holds_up_nobody_on_another() {
     limited(|| {
         runtime(2).run(|| {
-            let (started, over) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+            let (started, over) = (
+                Arc::new(AtomicBool::new(false)),
+                Arc::new(AtomicBool::new(false)),
+            );
             let burner = {
                 let (started, over) = (Arc::clone(&started), Arc::clone(&over));
                 spawn_at(0, move || {

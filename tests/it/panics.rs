@@ -8,8 +8,8 @@ use greenrt::lowlevel::cancel;
 use greenrt::{Builder, Cancelled, park, sleep, spawn, timeout, yield_now};
 
 use super::support::{
-    Child, EXPECTED, HOUR, Log, OnDrop, Stream, limited, on_each_runtime,
-    on_one_worker, panic_text, runtime, wait_until, with_seeds,
+    Child, EXPECTED, HOUR, Log, OnDrop, Stream, limited, on_each_runtime, on_one_worker,
+    panic_text, runtime, wait_until, with_seeds,
 };
 
 #[test]

@@ -11,8 +11,8 @@ use greenrt::{Builder, Cancelled, Runtime, park, run, scope, shield, sleep, spaw
 use greenrt_arch::usage::usage;
 
 use super::support::{
-    Child, EXPECTED, HOUR, Log, OnDrop, Stream, limited, on_one_worker, on_os_thread,
-    os_sleep, panic_of, runtime, wait_until, with_seeds,
+    Child, EXPECTED, HOUR, Log, OnDrop, Stream, limited, on_one_worker, on_os_thread, os_sleep,
+    panic_of, runtime, wait_until, with_seeds,
 };
 
 #[test]
@@ -203,7 +203,11 @@ fn destructors_of_left_over_threads_may_wait_and_spawn() {
 
 /// A runtime whose end must not be left to its timeout: whoever misses it, or its cancel, hangs.
 fn unhurried(n_workers: usize) -> Runtime {
-    Runtime::builder().workers(n_workers).shutdown_timeout(HOUR).build().unwrap()
+    Runtime::builder()
+        .workers(n_workers)
+        .shutdown_timeout(HOUR)
+        .build()
+        .unwrap()
 }
 
 #[test]

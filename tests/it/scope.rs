@@ -12,9 +12,8 @@ use greenrt::{
 };
 
 use super::support::{
-    Child, EXPECTED, HOUR, Log, OnDrop, limited, on_each_runtime,
-    on_each_runtime_and_off, on_manual_clock, on_manual_clocks, panic_of, runtime, wait_until,
-    with_seeds,
+    Child, EXPECTED, HOUR, Log, OnDrop, limited, on_each_runtime, on_each_runtime_and_off,
+    on_manual_clock, on_manual_clocks, panic_of, runtime, wait_until, with_seeds,
 };
 
 #[test]

@@ -16,9 +16,8 @@ use greenrt::{
 };
 
 use super::support::{
-    EXPECTED, HOUR, Log, limited, on_each_runtime, on_each_runtime_and_off,
-    on_manual_clocks, on_one_worker, on_os_thread, panic_of, panic_text, runtime, spawn_at,
-    wait_until, with_seeds,
+    EXPECTED, HOUR, Log, limited, on_each_runtime, on_each_runtime_and_off, on_manual_clocks,
+    on_one_worker, on_os_thread, panic_of, panic_text, runtime, spawn_at, wait_until, with_seeds,
 };
 
 #[test]

@@ -133,7 +133,7 @@ fn unpark_before_while_or_after_is_never_lost() {
 
 #[test]
 fn the_last_of_two_unparks_is_seen() {
-    bounded(4, || {
+    bounded(3, || {
         let shared = Arc::new((Green::new(), AtomicUsize::new(0), AtomicUsize::new(0)));
         let first = beside(&shared, |(green, data, _)| {
             data.store(1, Relaxed);
@@ -163,7 +163,7 @@ fn the_last_of_two_unparks_is_seen() {
 
 #[test]
 fn a_ball_of_tokens_is_not_lost() {
-    bounded(5, || {
+    bounded(4, || {
         let shared = Arc::new((Green::new(), Green::new()));
         let other = beside(&shared, |(left, right)| {
             for _ in 0..2 {
@@ -184,7 +184,7 @@ fn a_ball_of_tokens_is_not_lost() {
 
 #[test]
 fn deadline_cancel_and_unpark_are_one_claim() {
-    bounded(3, || {
+    bounded(2, || {
         let shared = Arc::new(Green::new());
         let deadline = beside(&shared, |green| {
             green.wake_if(green.word.claim(CLAIM_DEADLINE))
@@ -220,7 +220,7 @@ fn deadline_cancel_and_unpark_are_one_claim() {
 
 #[test]
 fn two_queues_and_a_deadline_are_one_claim() {
-    bounded(4, || {
+    bounded(3, || {
         let data = || AtomicUsize::new(0);
         let shared = Arc::new((Green::new(), [data(), data(), data()]));
         let claims = [CLAIM_DEADLINE, CLAIM_WOKEN, CLAIM_WOKEN + 1];
@@ -274,7 +274,7 @@ fn what_the_claimer_wrote_is_visible_with_the_outcome() {
 
 #[test]
 fn a_wait_is_closed_or_claimed() {
-    bounded(5, || {
+    bounded(4, || {
         let shared = Arc::new(Green::new());
         let waker = beside(&shared, |green| {
             green.wake_if(green.word.claim(CLAIM_WOKEN))
@@ -359,7 +359,7 @@ fn cancel_is_level_triggered() {
 
 #[test]
 fn two_cancels_are_one_claim() {
-    bounded(5, || {
+    bounded(4, || {
         let shared = Arc::new(Green::new());
         let cancellers =
             [(); 2].map(|()| beside(&shared, |green| green.wake_if(green.word.cancel())));
@@ -388,7 +388,7 @@ fn waits_in_a_row_keep_their_outcomes_apart() {
 /// How an OS thread stops, as `os_thread.rs` has it: with a lock and a condition variable.
 #[test]
 fn an_os_thread_does_not_sleep_through_its_claim() {
-    loom::model(|| {
+    bounded(4, || {
         let shared = Arc::new((WaitWord::new(), Mutex::new(()), Condvar::new()));
         let (word, lock, woken) = &*shared;
         assert_eq!(word.open(LOCK), Ok(()));

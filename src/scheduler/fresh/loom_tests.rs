@@ -80,7 +80,7 @@ fn bounded(n: usize, model: impl Fn() + Sync + Send + 'static) {
 
 #[test]
 fn worker_and_thief_take_each_entry_once() {
-    loom::model(|| {
+    bounded(4, || {
         let model = Model::new(2);
         let thief = thief(&model, 2);
         model.push(0);
@@ -120,7 +120,7 @@ fn the_ring_grows_under_a_thief() {
 
 #[test]
 fn the_ring_grows_under_two_thieves() {
-    bounded(3, || {
+    bounded(2, || {
         let model = Model::new(4);
         model.push(0);
         model.push(1);
@@ -136,7 +136,7 @@ fn the_ring_grows_under_two_thieves() {
 
 #[test]
 fn the_ring_grows_twice_under_a_thief() {
-    bounded(4, || {
+    bounded(2, || {
         let model = Model::new(6);
         let thief = thief(&model, 2);
         (0..5).for_each(|number| model.push(number));
@@ -149,7 +149,7 @@ fn the_ring_grows_twice_under_a_thief() {
 
 #[test]
 fn a_slot_is_used_again_under_a_thief() {
-    bounded(4, || {
+    bounded(3, || {
         let model = Model::new(4);
         model.push(0);
         model.push(1);

@@ -188,7 +188,7 @@ fn two_pushers_never_leave_the_worker_asleep() {
 
 #[test]
 fn a_worker_that_sleeps_again_and_again_misses_nothing() {
-    bounded(6, || {
+    bounded(4, || {
         let shared = Arc::new((Shared::new(), [Green::new(), Green::new(), Green::new()]));
         let pusher = beside(&shared, |(worker, green)| {
             green.iter().for_each(|g| worker.push(g))
@@ -363,7 +363,7 @@ fn a_spawn_is_seen_by_the_last_searcher_or_wakes_it() {
 
 #[test]
 fn a_spawn_meets_two_searchers() {
-    bounded(3, || {
+    bounded(2, || {
         let pool = Arc::new(Pool::new());
         let searchers = [1, 2].map(|me| beside(&pool, move |pool| !pool.search(me)));
         pool.spawn(0, 0);
@@ -387,7 +387,7 @@ fn two_spawns_meet_two_searchers() {
 /// The spawner is busy with something long, and others have to take what it has spawned.
 #[test]
 fn a_closure_is_stolen_in_the_end() {
-    bounded(3, || {
+    bounded(2, || {
         let shared = Arc::new((Pool::new(), AtomicBool::new(false)));
         let thieves = [1, 2].map(|me| beside(&shared, move |(pool, over)| pool.run(me, over)));
         shared.0.spawn(0, 0);
@@ -401,7 +401,7 @@ fn a_closure_is_stolen_in_the_end() {
 /// The spawner saw that one searched; that one leaves with work of its own, and is the last.
 #[test]
 fn a_searcher_that_finds_its_own_hands_the_search_on() {
-    bounded(4, || {
+    bounded(3, || {
         let pool = Arc::new(Pool::new());
         let gives_up = beside(&pool, |pool| !pool.search(1));
         let finds = beside(&pool, |pool| pool.find_own(2));
@@ -574,7 +574,7 @@ fn park_and_unpark_between_two_workers() {
 
 #[test]
 fn a_ball_between_two_workers() {
-    bounded(3, || {
+    bounded(2, || {
         let world = World::new();
         let other = beside(&world, |world| {
             let local = Local::new(world, 1);
@@ -613,7 +613,7 @@ fn a_ball_between_two_workers() {
 /// While a green thread stops, another worker wakes it, an OS thread does, and its deadline passes.
 #[test]
 fn a_thread_woken_from_three_sides_is_resumed_once() {
-    bounded(4, || {
+    bounded(3, || {
         let world = World::new();
         let claim = |world: &World, claim: Claim| {
             let green = &world.green[0];

@@ -118,7 +118,7 @@ fn two_pushers_keep_their_orders() {
 
 #[test]
 fn three_pushers_lose_nothing() {
-    bounded(3, || {
+    bounded(2, || {
         let inbox = Queue::new(Inbox::new());
         let pushers = [0, 1, 2].map(|who| pusher(&inbox, who, 1));
         let mut taken = Vec::new();

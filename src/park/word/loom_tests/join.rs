@@ -157,7 +157,7 @@ fn a_joiner_gets_the_result() {
 
 #[test]
 fn a_cancelled_joiner_leaves_the_result_to_whoever_is_last() {
-    bounded(4, || {
+    bounded(3, || {
         let pair = Pair::new();
         let finisher = beside(&pair, Pair::finish);
         let canceller = beside(&pair, |pair| pair.joiner.wake_if(pair.joiner.word.cancel()));
@@ -176,7 +176,7 @@ fn a_cancelled_joiner_leaves_the_result_to_whoever_is_last() {
 
 #[test]
 fn a_joiner_whose_deadline_passed_may_join_again() {
-    bounded(4, || {
+    bounded(3, || {
         let pair = Pair::new();
         let finisher = beside(&pair, Pair::finish);
         let timer = beside(&pair, |pair| {

@@ -287,7 +287,7 @@ fn a_cancelled_reader_does_not_keep_the_turn() {
 
 #[test]
 fn a_reader_that_takes_all_leaves_nobody_asleep_for_ever() {
-    bounded(3, || {
+    bounded(2, || {
         let socket = Socket::new(0);
         let other = beside(&socket, |socket| socket.read(1, 1, LOCK));
         let reactor = beside(&socket, |socket| {

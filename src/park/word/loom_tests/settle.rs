@@ -1,7 +1,7 @@
 //! Where a descriptor is registered: with exactly one worker, whoever waits from wherever.
 //!
-//! Mirrors `is_home` and `settle` of `reactor/source.rs`, with epolls that are a cell each. Whoever
-//! changes one changes both.
+//! Mirrors `is_home`, `settle` and `lose_home` of `reactor/source.rs`, with epolls that are a cell
+//! each. Whoever changes one changes both.
 
 use loom::sync::{Arc, Mutex};
 
@@ -16,6 +16,8 @@ struct State {
     home: Option<(usize, u32)>,
     n_foreign: u32,
     moving: bool,
+    /// Waits that nobody has ended.
+    n_waiting: usize,
 }
 
 struct Source {
@@ -43,8 +45,15 @@ impl Source {
         *self.epolls[worker].lock().unwrap() = None;
     }
 
-    fn is_home(&self, here: usize) -> bool {
+    /// Whether a wait may begin, which it then does.
+    fn queue(&self, here: usize) -> bool {
         let mut state = self.state.lock().unwrap();
+        let is_home = Self::is_home(&mut state, here);
+        state.n_waiting += usize::from(is_home);
+        is_home
+    }
+
+    fn is_home(state: &mut State, here: usize) -> bool {
         match state.home {
             None => state.moving,
             Some((home, _)) if home == here => {
@@ -80,16 +89,26 @@ impl Source {
 
     /// A wait on a worker: it parks as soon as this returns.
     fn wait(&self, here: usize, token: u32) {
-        while !self.is_home(here) {
+        while !self.queue(here) {
             self.settle(here, token);
         }
     }
 
-    /// Called when nobody else runs.
+    /// A worker ends, and wakes all who wait.
+    fn lose_home(&self, worker: usize) {
+        let mut state = self.state.lock().unwrap();
+        state.home.take_if(|(home, _)| *home == worker);
+        state.n_waiting = 0;
+    }
+
+    /// Called when nobody else runs: somebody who waits waits for something.
     fn check(&self) {
         let state = self.state.lock().unwrap();
         assert!(!state.moving);
-        let (home, token) = state.home.expect("registered somewhere");
+        let Some((home, token)) = state.home else {
+            assert_eq!(state.n_waiting, 0, "registered nowhere");
+            return;
+        };
         for (worker, epoll) in self.epolls.iter().enumerate() {
             let expected = (worker == home).then_some(token);
             assert_eq!(*epoll.lock().unwrap(), expected, "of worker {worker}");
@@ -136,6 +155,30 @@ fn three_workers_pull_at_one_descriptor() {
         for other in others {
             other.join().unwrap();
         }
+        source.check();
+    });
+}
+
+#[test]
+fn a_worker_that_ends_leaves_nobody_waiting_there() {
+    loom::model(|| {
+        let source = Source::new();
+        source.wait(0, 0);
+        let other = beside(&source, |source| {
+            (10..13).for_each(|token| source.wait(1, token))
+        });
+        source.lose_home(0);
+        other.join().unwrap();
+        assert!(
+            source
+                .state
+                .lock()
+                .unwrap()
+                .home
+                .is_none_or(|(home, _)| home == 1)
+        );
+        // Its epoll goes with it, whatever is still in there.
+        *source.epolls[0].lock().unwrap() = None;
         source.check();
     });
 }
