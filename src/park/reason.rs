@@ -62,6 +62,12 @@ impl Reason {
         )
     }
 
+    /// Whether it is a wait for a descriptor.
+    #[inline]
+    pub(crate) fn is_io(self) -> bool {
+        matches!(Reason(self.0 & !DETAIL), Self::READ | Self::WRITE)
+    }
+
     #[inline]
     pub(crate) fn to_bits(self) -> u64 {
         self.0

@@ -41,8 +41,10 @@ const ROUND_NS: u64 = 200_000;
 /// when their threads run; between the first and the last of 256 requests the kernel alone moves
 /// more than a cache holds. One more system call for 16 requests costs less than that.
 const EVENTS_MAX: usize = 16;
-/// How many cache lines of a parked stack are fetched ahead: the frames of a call that waits.
-const STACK_LINES: usize = 8;
+/// How many cache lines of the stack of a thread that waits for a descriptor are fetched ahead: the
+/// frames of its call. For others the last line is enough, and more would be slower: 1000 threads
+/// that yield take 25 ns a switch with eight lines and 10 with one.
+const IO_STACK_LINES: usize = 8;
 /// The naps of a worker that searches for something to steal, in microseconds.
 const NAPS_US: [u64; 7] = [20, 40, 80, 160, 320, 320, 320];
 /// A nap after which a worker takes what it should rather leave to others.
@@ -178,7 +180,8 @@ fn prefetch_stack(record: &Record) {
     if !frame.is_null() {
         context::prefetch(frame.addr());
         let sp = record.stack_pointer();
-        (0..STACK_LINES).for_each(|line| context::prefetch(sp + line * 64));
+        let n_lines = if record.reason().is_io() { IO_STACK_LINES } else { 1 };
+        (0..n_lines).for_each(|line| context::prefetch(sp + line * 64));
     }
 }
 

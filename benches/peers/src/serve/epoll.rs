@@ -99,18 +99,17 @@ struct Listener<'a> {
     accepts_max: usize,
 }
 
-/// What happens when a connection can be read. An error closes it.
+/// What happens when a connection can be read. An error closes it. The buffer is the worker's.
 trait Connection {
-    fn ready(&mut self, fd: RawFd) -> io::Result<()>;
+    fn ready(&mut self, fd: RawFd, buffer: &mut [u8]) -> io::Result<()>;
 }
 
 struct Echo;
 
 impl Connection for Echo {
-    fn ready(&mut self, fd: RawFd) -> io::Result<()> {
-        let mut buffer = [0; BUFFER_BYTES];
+    fn ready(&mut self, fd: RawFd, buffer: &mut [u8]) -> io::Result<()> {
         loop {
-            let n = receive(fd, &mut buffer)?;
+            let n = receive(fd, buffer)?;
             send_all(fd, &buffer[..n])?;
             if n < buffer.len() {
                 return Ok(());
@@ -120,7 +119,7 @@ impl Connection for Echo {
 }
 
 impl<const BYTES: usize> Connection for Requests<BYTES> {
-    fn ready(&mut self, fd: RawFd) -> io::Result<()> {
+    fn ready(&mut self, fd: RawFd, _buffer: &mut [u8]) -> io::Result<()> {
         loop {
             let room = self.room();
             let n_asked = room.len();
@@ -174,6 +173,7 @@ fn run<C: Connection>(listener: Listener<'_>, new: impl Fn() -> C, before_wait: 
         .expect("room in the epoll");
     let mut connections: Vec<Option<(OwnedFd, C)>> = Vec::new();
     let mut ready: Vec<u64> = Vec::new();
+    let mut buffer = [0; BUFFER_BYTES];
     loop {
         let timeout_ms = before_wait();
         ready.extend(epoll.wait(timeout_ms).expect("events"));
@@ -194,7 +194,7 @@ fn run<C: Connection>(listener: Listener<'_>, new: impl Fn() -> C, before_wait: 
                     connections[index] = Some((fd, new()));
                 }
             } else if let Some((fd, connection)) = &mut connections[token as usize]
-                && connection.ready(fd.as_raw_fd()).is_err()
+                && connection.ready(fd.as_raw_fd(), &mut buffer).is_err()
             {
                 connections[token as usize] = None;
             }
