@@ -110,6 +110,8 @@ impl WaitWord {
             };
             // Acquire: pairs with the release in `unpark`, so whatever the unparker wrote before
             // is visible when `park` returns by a token that was there.
+            // Release: pairs with the acquire of the claims, so a claimer sees which worker the
+            // record names.
             match self.0.compare_exchange_weak(seen, next, AcqRel, Relaxed) {
                 Ok(_) => return over.map_or(Ok(()), Err),
                 Err(now) => seen = now,

@@ -180,7 +180,11 @@ fn prefetch_stack(record: &Record) {
     if !frame.is_null() {
         context::prefetch(frame.addr());
         let sp = record.stack_pointer();
-        let n_lines = if record.reason().is_io() { IO_STACK_LINES } else { 1 };
+        let n_lines = if record.reason().is_io() {
+            IO_STACK_LINES
+        } else {
+            1
+        };
         (0..n_lines).for_each(|line| context::prefetch(sp + line * 64));
     }
 }

@@ -1,8 +1,8 @@
 //! Every order in which a wait can be ended.
 //!
 //! The main thread of each model is a worker with one green thread. Its run queue is a count of how
-//! often the thread was pushed. A thread that nobody makes runnable is a deadlock, which the checker
-//! reports.
+//! often the thread was pushed. A thread that nobody makes runnable is a deadlock, which the
+//! checker reports.
 
 mod join;
 mod readiness;
@@ -128,6 +128,29 @@ fn unpark_before_while_or_after_is_never_lost() {
         green.check();
         // It was one token: the next park would wait.
         assert_eq!(green.word.open(PARK), Ok(()));
+    });
+}
+
+/// It pushes the thread to the worker that is noted in its record.
+#[test]
+fn a_claimer_sees_where_the_owner_runs() {
+    bounded(3, || {
+        let shared = Arc::new((Green::new(), AtomicUsize::new(0)));
+        let end = |shared: &Arc<(Green, AtomicUsize)>, end: fn(&WaitWord) -> bool| {
+            beside(shared, move |(green, worker)| {
+                if green.wake_if(end(&green.word)) {
+                    assert_eq!(worker.load(Relaxed), 7);
+                }
+            })
+        };
+        let unparker = end(&shared, WaitWord::unpark);
+        let canceller = end(&shared, WaitWord::cancel);
+        let (green, worker) = &*shared;
+        worker.store(7, Relaxed);
+        green.wait(BOTH);
+        unparker.join().unwrap();
+        canceller.join().unwrap();
+        green.check();
     });
 }
 

@@ -1,7 +1,7 @@
 //! The join word against its waiters: who reads the waiter, and who drops the result.
 //!
-//! Mirrors `run`, `wait_end`, `wait_while_busy` and `detach` of `record/packet.rs`, line by line; the
-//! original needs stacks and an arena. Whoever changes one changes both.
+//! Mirrors `run`, `wait_end`, `wait_while_busy` and `detach` of `record/packet.rs`; the original
+//! needs stacks and an arena. Whoever changes one changes both.
 
 use loom::sync::Arc;
 use loom::thread;

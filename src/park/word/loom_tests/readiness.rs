@@ -1,7 +1,7 @@
 //! The readiness word of a descriptor: no edge is lost, and no turn.
 //!
-//! Mirrors `reactor/source.rs`, for one direction, with a socket that counts its bytes; the original
-//! needs descriptors. Whoever changes one changes both.
+//! Mirrors `reactor/source.rs` and `reactor/io.rs`, for one direction, with a socket that counts
+//! its bytes; the original needs descriptors. Whoever changes one changes both.
 
 use loom::sync::{Arc, Mutex};
 use loom::thread;
