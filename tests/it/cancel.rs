@@ -1,13 +1,14 @@
 //! Cancellation: where it acts, what runs then, and what it leaves usable.
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use greenrt::lowlevel::cancel;
+use greenrt::lowlevel::{Io, cancel};
 use greenrt::{
     Cancelled, JoinHandle, ManualClock, current, park, park_timeout, scope, shield, sleep, spawn,
     yield_now,
@@ -666,5 +667,35 @@ fn a_cancelled_thread_that_computes_is_not_interrupted() {
             caught.is_ok(),
             "the one that cancelled is not cancelled itself"
         );
+    });
+}
+
+#[test]
+fn a_reader_whose_operation_panics_leaves_the_rest_to_the_others() {
+    on_each_runtime(|| {
+        let (near, far) = UnixStream::pair().unwrap();
+        near.set_nonblocking(true).unwrap();
+        let near = Arc::new(Io::new(near));
+        let panics = {
+            let near = Arc::clone(&near);
+            spawn(move || {
+                let mut n_calls = 0;
+                near.read_with(None, |mut socket| {
+                    n_calls += 1;
+                    match n_calls {
+                        1 => socket.read(&mut [0]),
+                        _ => panic!("{EXPECTED}"),
+                    }
+                })
+            })
+        };
+        (0..10).for_each(|_| yield_now());
+        let reads = spawn(move || near.read_with(None, |mut socket| socket.read(&mut [0])));
+        (0..10).for_each(|_| yield_now());
+        (&far).write_all(&[1]).unwrap();
+        // Whoever was woken, one of them reads it, and the other one's panic is its own.
+        assert_eq!(reads.join().unwrap().unwrap(), 1);
+        drop(far);
+        let _either = panics.join();
     });
 }

@@ -768,3 +768,111 @@ fn a_main_thread_that_is_cancelled_ends_its_run() {
         assert!(ended.unwrap_err().is::<Cancelled>());
     });
 }
+
+#[test]
+fn a_shutdown_timeout_may_be_endless() {
+    limited(|| {
+        let builder = Runtime::builder().workers(2);
+        let runtime = builder.shutdown_timeout(Duration::MAX).build().unwrap();
+        let started = Arc::new(AtomicBool::new(false));
+        let slow = runtime.spawn({
+            let started = Arc::clone(&started);
+            move || {
+                shield(|| {
+                    started.store(true, Relaxed);
+                    sleep(Duration::from_millis(20));
+                })
+            }
+        });
+        wait_until(|| started.load(Relaxed));
+        drop(runtime);
+        assert!(slow.is_finished(), "given up at once");
+    });
+}
+
+#[test]
+fn dropping_a_runtime_is_no_point() {
+    limited(|| {
+        run(|| {
+            let slow_to_end = || {
+                let runtime = unhurried(1);
+                let main = greenrt::current();
+                let slow = runtime.spawn(move || {
+                    shield(|| {
+                        main.unpark();
+                        sleep(Duration::from_millis(20));
+                    })
+                });
+                park();
+                (runtime, slow)
+            };
+            let (runtime, slow) = slow_to_end();
+            let result = greenrt::timeout(Duration::from_millis(1), || {
+                drop(runtime);
+                slow.is_finished()
+            });
+            assert_eq!(result, Ok(true));
+            let dropper = spawn(move || {
+                let (runtime, slow) = slow_to_end();
+                cancel(&greenrt::current());
+                drop(runtime);
+                slow.is_finished()
+            });
+            assert!(dropper.join().unwrap());
+        });
+    });
+}
+
+#[test]
+fn a_runtime_may_have_many_more_workers_than_cpus() {
+    limited(|| {
+        let runtime = unhurried(40);
+        let threads: Vec<_> = (0..4000)
+            .map(|n| {
+                runtime.spawn(move || {
+                    sleep(Duration::from_micros(n % 500));
+                    spawn(yield_now).join().unwrap();
+                    n
+                })
+            })
+            .collect();
+        for (n, thread) in threads.into_iter().enumerate() {
+            assert_eq!(thread.join().unwrap(), n as u64);
+        }
+    });
+}
+
+/// A process that is stopped and continued finds its system calls interrupted, which nobody asked
+/// for.
+#[test]
+fn a_process_that_is_stopped_and_continued_notices_nothing() {
+    let test = "runtime::a_process_that_is_stopped_and_continued_notices_nothing";
+    let stops = "(for n in $(seq 60); do kill -STOP $$; sleep 0.003; kill -CONT $$; sleep 0.003; done) &";
+    let died = Child::new(test).shell(stops).run(|| {
+        let runtime = runtime(2);
+        let started = std::time::Instant::now();
+        while started.elapsed() < Duration::from_millis(400) {
+            runtime.run(|| {
+                let (near, far) = Stream::pair();
+                let late = spawn(move || {
+                    sleep(Duration::from_millis(2));
+                    far.write_byte(7);
+                });
+                assert_eq!(near.read_byte(), 7);
+                late.join().unwrap();
+                let started = std::time::Instant::now();
+                sleep(Duration::from_millis(2));
+                assert!(started.elapsed() >= Duration::from_millis(2));
+            });
+            // And the waits of OS threads.
+            let thread = runtime.spawn(|| sleep(Duration::from_millis(2)));
+            thread.join().unwrap();
+            let (near, far) = Stream::pair();
+            let error = near.read_timeout(&mut [0], Some(Duration::from_millis(2))).unwrap_err();
+            assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
+            drop(far);
+        }
+    });
+    died.expect_success();
+    assert_eq!(died.stderr, "");
+}

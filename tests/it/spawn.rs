@@ -711,3 +711,22 @@ fn a_thread_that_is_joined_late_has_long_ended() {
         assert_eq!(thread.join().unwrap(), 7);
     });
 }
+
+#[test]
+fn a_closure_that_panics_when_dropped_unstarted_is_a_panic_of_its_thread() {
+    on_each_runtime(|| {
+        struct Panics;
+        impl Drop for Panics {
+            fn drop(&mut self) {
+                panic!("{EXPECTED}");
+            }
+        }
+        let panics = Panics;
+        let thread = Builder::new().worker(0).spawn(move || std::mem::forget(panics)).unwrap();
+        cancel(thread.thread());
+        if let Err(payload) = thread.join() {
+            assert_eq!(panic_text(&*payload), EXPECTED);
+        }
+        assert_eq!(spawn(|| 7).join().unwrap(), 7);
+    });
+}

@@ -432,7 +432,7 @@ impl Child {
 
     /// Commands for the shell that starts it, such as `ulimit`.
     pub(crate) fn shell(mut self, commands: &str) -> Child {
-        let _ = write!(self.shell, "{commands};");
+        let _ = writeln!(self.shell, "{commands}");
         self
     }
 

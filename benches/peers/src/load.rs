@@ -19,6 +19,8 @@ use crate::serve::epoll::Epoll;
 
 /// What an echo sends.
 const MESSAGE: [u8; 64] = [b'.'; 64];
+/// How long a server may say nothing at all.
+const SILENCE_MS: i32 = 5000;
 const REQUEST: &[u8] =
     b"GET /hello HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: peers\r\nAccept: */*\r\n\r\n";
 
@@ -103,7 +105,7 @@ impl Client {
         let mut buffer = [0; 4096];
         let mut running = true;
         while n_waiting > 0 {
-            for event in self.epoll.wait(-1)? {
+            for event in self.epoll.wait(SILENCE_MS)? {
                 let connection = &mut self.connections[event as usize];
                 connection.n_received += connection.receive(&mut buffer)?;
                 if connection.n_received < MESSAGE.len() {
@@ -135,7 +137,7 @@ impl Client {
         let (mut n_waiting, mut n_done) = (n, 0);
         let (mut buffer, mut ready) = ([0; 4096], Vec::new());
         while n_waiting > 0 {
-            ready.extend(self.epoll.wait(-1)?.map(|slot| slot as usize));
+            ready.extend(self.epoll.wait(SILENCE_MS)?.map(|slot| slot as usize));
             for slot in ready.drain(..) {
                 let connection = &mut self.connections[slot];
                 connection.n_received += connection.receive(&mut buffer)?;

@@ -210,7 +210,7 @@ pub(crate) fn run(options: &Options) {
                 continue;
             }
             Kind::Net(net) => match net.load {
-                Load::Idle | Load::Skew => {
+                Load::Idle | Load::Skew | Load::Latency(_) => {
                     measure_once_each(&mut patience, net, n_rounds, &mut outcomes)
                 }
                 _ => measure_net(&mut patience, net, n_rounds, options.quick, &mut outcomes),
@@ -316,7 +316,7 @@ fn measure_net(
             .iter()
             .map(|outcome| {
                 let mut pair = Pair::start(net, outcome.runtime)?;
-                if matches!(net.load, Load::Echo(_) | Load::Latency(_)) {
+                if matches!(net.load, Load::Echo(_)) {
                     pair.tell(&format!("connect {}", net.n_connections))?;
                 }
                 // Warms up.
@@ -411,6 +411,12 @@ fn measure_once_each(patience: &mut Patience, net: Net, n_rounds: usize, outcome
         // What the first connection brings about is not counted.
         pair.tell("connect 1")?;
         match net.load {
+            // Alone, for such a server never rests.
+            Load::Latency(_) => {
+                pair.tell(&format!("connect {}", net.n_connections))?;
+                load(&mut pair, net, true)?;
+                load(&mut pair, net, false)
+            }
             Load::Idle => {
                 pair.tell("request")?;
                 sleep(Duration::from_millis(50));

@@ -43,6 +43,10 @@ fn push(inbox: &Inbox<Item>, item: Box<Item>) {
 }
 
 /// Takes everything, and notes who had pushed it as which.
+#[expect(
+    clippy::vec_box,
+    reason = "an item keeps its address, by which it may be pushed again"
+)]
 fn take(inbox: &Inbox<Item>, taken: &mut Vec<(usize, usize)>) -> Vec<Box<Item>> {
     let mut items = Vec::new();
     for item in inbox.take() {

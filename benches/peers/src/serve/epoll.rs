@@ -42,12 +42,14 @@ impl Epoll {
         Ok(())
     }
 
-    /// The tokens of what is ready. Waits for so many milliseconds; -1 is for ever.
+    /// The tokens of what is ready. Waits for so many milliseconds, after which nothing is an error;
+    /// -1 is for ever, 0 not at all.
     pub(crate) fn wait(&mut self, timeout_ms: i32) -> io::Result<impl Iterator<Item = u64> + '_> {
         let (at, room) = (self.events.as_mut_ptr(), self.events.len() as i32);
         loop {
             // SAFETY: there is as much room as is said.
             match check(unsafe { libc::epoll_wait(self.fd.as_raw_fd(), at, room, timeout_ms) }) {
+                Ok(0) if timeout_ms > 0 => return Err(io::ErrorKind::TimedOut.into()),
                 Ok(n) => return Ok(self.events[..n as usize].iter().map(|event| event.u64)),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
