@@ -300,6 +300,7 @@ impl Limit {
     }
 
     /// Waits once. `false`: the time is up.
+    #[inline]
     fn wait(&mut self, source: &Arc<Source>, direction: Direction) -> io::Result<bool> {
         if let Some(timeout) = self.timeout.take() {
             self.deadline = park::deadline_after(timeout);

@@ -328,57 +328,90 @@ impl Source {
 
     /// Parks until the direction may be ready, at the latest at `deadline`.
     ///
+    /// The frames between here and the switch are what each waiting thread keeps in the cache; so
+    /// the usual way is short, and all the others are calls.
+    ///
     /// # Errors
     ///
     /// If the descriptor cannot be registered.
+    #[inline]
     pub(crate) fn wait(
         self: &Arc<Self>,
         direction: Direction,
         deadline: Option<u64>,
     ) -> io::Result<Ended> {
+        loop {
+            let episode = match self.open(direction) {
+                Ok(episode) => episode,
+                Err(ended) => return Ok(ended),
+            };
+            let queued = Queued {
+                source: self,
+                direction,
+                record: green(&episode),
+                waiter: None,
+            };
+            match queued.queue() {
+                Queue::Waits => return Ok(queued.park(episode, deadline)),
+                Queue::Ready => return Ok(Ended::Woken(0)),
+                Queue::NotFirst => {
+                    std::mem::forget(queued);
+                    drop(episode);
+                    return self.wait_behind(direction, deadline);
+                }
+                Queue::Homeless => {
+                    std::mem::forget(queued);
+                    drop(episode);
+                    self.settle()?;
+                }
+            }
+        }
+    }
+
+    /// As `wait`, where somebody waits already.
+    #[cold]
+    #[inline(never)]
+    fn wait_behind(
+        self: &Arc<Self>,
+        direction: Direction,
+        deadline: Option<u64>,
+    ) -> io::Result<Ended> {
+        loop {
+            let episode = match self.open(direction) {
+                Ok(episode) => episode,
+                Err(ended) => return Ok(ended),
+            };
+            let waiter = pin!(Waiter::new(episode.target(), 0));
+            let queued = Queued {
+                source: self,
+                direction,
+                record: green(&episode),
+                waiter: Some(waiter.as_ref()),
+            };
+            match queued.queue() {
+                Queue::Waits => return Ok(queued.park(episode, deadline)),
+                Queue::Ready => return Ok(Ended::Woken(0)),
+                Queue::NotFirst => unreachable!("greenrt: a waiter with a place in the list"),
+                Queue::Homeless => {
+                    std::mem::forget(queued);
+                    drop(episode);
+                    self.settle()?;
+                }
+            }
+        }
+    }
+
+    #[inline]
+    fn open(&self, direction: Direction) -> Result<Episode, Ended> {
         let reason = match direction {
             Direction::Read => Reason::readable(self.fd),
             Direction::Write => Reason::writable(self.fd),
         };
-        loop {
-            let episode = match Episode::open(
-                reason,
-                Ends {
-                    by_token: false,
-                    by_cancel: true,
-                },
-            ) {
-                Ok(episode) => episode,
-                Err(ended) => return Ok(ended),
-            };
-            let target = episode.target();
-            let Target::Green(record) = target else {
-                unreachable!("greenrt: an OS thread waits for a descriptor in poll(2)")
-            };
-            let waiter = pin!(Waiter::new(target, 0));
-            let queued = Queued {
-                source: self,
-                direction,
-                record,
-                waiter: waiter.as_ref(),
-            };
-            match queued.queue() {
-                Queue::Waits => {}
-                Queue::Ready => return Ok(Ended::Woken(0)),
-                Queue::Homeless => {
-                    drop(queued);
-                    drop(episode);
-                    self.settle()?;
-                    continue;
-                }
-            }
-            let ended = episode.park(deadline);
-            if matches!(ended, Ended::Woken(_)) {
-                // Whoever woke it has taken the waiter out.
-                std::mem::forget(queued);
-            }
-            return Ok(ended);
-        }
+        let ends = Ends {
+            by_token: false,
+            by_cancel: true,
+        };
+        Episode::open(reason, ends)
     }
 
     /// Gives it to the reactor of the calling worker, taking it from another one.
@@ -462,22 +495,33 @@ impl Source {
     }
 }
 
+/// The green thread that waits.
+#[inline]
+fn green(episode: &Episode) -> NonNull<Record> {
+    let Target::Green(record) = episode.target() else {
+        unreachable!("greenrt: an OS thread waits for a descriptor in poll(2)")
+    };
+    record
+}
+
 /// Somebody who waits for a direction; leaves it when dropped.
 struct Queued<'a> {
     source: &'a Source,
     direction: Direction,
     record: NonNull<Record>,
-    /// In the list, if it was not the first.
-    waiter: Pin<&'a Waiter>,
+    /// Its place in the list, for those who are not the first.
+    waiter: Option<Pin<&'a Waiter>>,
 }
 
-/// What became of a waiter that wanted to queue.
+/// What became of a thread that wanted to queue.
 enum Queue {
-    /// It is in the list.
+    /// It is queued.
     Waits,
-    /// It is in the list, but the direction is ready after all.
+    /// It is queued, but the direction is ready after all.
     Ready,
-    /// No reactor watches the descriptor, or this worker's should.
+    /// It is not queued: it is not the first, and has no place in the list.
+    NotFirst,
+    /// It is not queued: no reactor watches the descriptor, or this worker's should.
     Homeless,
 }
 
@@ -485,6 +529,9 @@ impl Queued<'_> {
     #[inline]
     fn queue(&self) -> Queue {
         let mut state = self.source.state.lock();
+        if self.waiter.is_none() && !state.waiting(self.direction).is_empty() {
+            return Queue::NotFirst;
+        }
         if !state.is_home() {
             return Queue::Homeless;
         }
@@ -495,8 +542,11 @@ impl Queued<'_> {
                 self.source.last_reader.store(self.record.as_ptr(), Relaxed);
             }
         } else {
+            let waiter = self
+                .waiter
+                .expect("greenrt: a waiter without a place in the list");
             // SAFETY: `drop` removes it, under the same lock, unless somebody else has.
-            unsafe { waiting.more.push(self.waiter) };
+            unsafe { waiting.more.push(waiter) };
         }
         // AcqRel, one word: either we see the bits of an event, or the event sees that we wait.
         let before = self
@@ -509,16 +559,27 @@ impl Queued<'_> {
             Queue::Ready
         }
     }
+
+    #[inline]
+    fn park(self, episode: Episode, deadline: Option<u64>) -> Ended {
+        let ended = episode.park(deadline);
+        if matches!(ended, Ended::Woken(_)) {
+            // Whoever woke it has taken it out.
+            std::mem::forget(self);
+        }
+        ended
+    }
 }
 
 impl Drop for Queued<'_> {
+    #[cold]
     fn drop(&mut self) {
         let mut state = self.source.state.lock();
         let waiting = state.waiting(self.direction);
         if waiting.first == Some(self.record) {
             waiting.first = None;
-        } else {
-            waiting.more.remove(self.waiter);
+        } else if let Some(waiter) = self.waiter {
+            waiting.more.remove(waiter);
         }
         if waiting.is_empty() {
             self.source

@@ -45,6 +45,8 @@ const EVENTS_MAX: usize = 16;
 /// frames of its call. For others the last line is enough, and more would be slower: 1000 threads
 /// that yield take 25 ns a switch with eight lines and 10 with one.
 const IO_STACK_LINES: usize = 8;
+/// How many threads' memory is fetched at a time.
+const FETCHED_AHEAD: usize = 8;
 /// The naps of a worker that searches for something to steal, in microseconds.
 const NAPS_US: [u64; 7] = [20, 40, 80, 160, 320, 320, 320];
 /// A nap after which a worker takes what it should rather leave to others.
@@ -165,27 +167,30 @@ impl Shared {
     }
 }
 
-/// Fetches the record of a thread that runs soon.
+/// Fetches what the switches to the next threads of a queue touch, all at once: with thousands of
+/// connections each of these lines is a miss, and each page's address has to be looked up in memory
+/// too. One after another they cost more than the system calls do; together they overlap.
 #[inline]
-fn prefetch_record(record: NonNull<Record>) {
-    let at = record.addr().get();
-    context::prefetch(at);
-    context::prefetch(at + 64);
-}
-
-/// Fetches what the switch to a parked thread touches: its frame, and where its stack ends.
-#[inline]
-fn prefetch_stack(record: &Record) {
-    let frame = record.frame.get();
-    if !frame.is_null() {
-        context::prefetch(frame.addr());
-        let sp = record.stack_pointer();
-        let n_lines = if record.reason().is_io() {
-            IO_STACK_LINES
-        } else {
-            1
-        };
-        (0..n_lines).for_each(|line| context::prefetch(sp + line * 64));
+fn prefetch(queue: &RunQueue) {
+    let next = |range: std::ops::Range<usize>| range.filter_map(|ahead| queue.peek(ahead));
+    for record in next(0..FETCHED_AHEAD) {
+        // SAFETY: what is in our queues is kept by the scheduler's reference.
+        let record = unsafe { record.as_ref() };
+        context::prefetch(record.frame.get().addr());
+        context::prefetch(record.stack_pointer());
+    }
+    for record in next(0..FETCHED_AHEAD) {
+        // SAFETY: as above.
+        let record = unsafe { record.as_ref() };
+        if record.reason().is_io() {
+            let sp = record.stack_pointer();
+            (1..IO_STACK_LINES).for_each(|line| context::prefetch(sp + line * 64));
+        }
+    }
+    for record in next(FETCHED_AHEAD..2 * FETCHED_AHEAD) {
+        let at = record.addr().get();
+        context::prefetch(at);
+        context::prefetch(at + 64);
     }
 }
 
@@ -455,10 +460,14 @@ impl Local {
     /// Runs up to `n` green threads of a queue; how many there were.
     #[inline(always)]
     fn run_some(&self, queue: &Owned<RunQueue>, n: u32) -> u32 {
+        let mut n_fetched = 0;
         for ran in 0..n {
-            let (next, soon, later) =
-                queue.with(|queue| (queue.pop(), queue.peek(0), queue.peek(2)));
-            let record = match next {
+            if n_fetched == 0 {
+                queue.with(|queue| prefetch(queue));
+                n_fetched = FETCHED_AHEAD;
+            }
+            n_fetched -= 1;
+            let record = match queue.with(RunQueue::pop) {
                 Some(Next::Thread(record)) => record,
                 Some(Next::Fresh) => match self.shared.fresh.take() {
                     Some(record) => record,
@@ -469,13 +478,6 @@ impl Local {
                     return ran;
                 }
             };
-            if let Some(later) = later {
-                prefetch_record(later);
-            }
-            if let Some(soon) = soon {
-                // SAFETY: what is in our queues is kept by the scheduler's reference.
-                prefetch_stack(unsafe { soon.as_ref() });
-            }
             self.resume(record);
             if self.stop.get() {
                 return ran;

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::Relaxed};
 use super::{Class, depot};
 
 /// Slots at this many different offsets from the end of their page.
-const COLOURS: usize = 8;
+const COLOURS: usize = 16;
 
 /// Bytes between two colours: two cache lines, which CPUs like to fetch together.
 const COLOUR_BYTES: usize = 128;
@@ -20,11 +20,11 @@ const COLOUR_BYTES: usize = 128;
 /// | bits | meaning                                         |
 /// |------|-------------------------------------------------|
 /// | 0..3 | index of the class                              |
-/// | 3..6 | colour                                          |
-/// | 6    | the guard is not set yet, see `guard::complete` |
+/// | 3..7 | colour                                          |
+/// | 7    | the guard is not set yet, see `guard::complete` |
 const PLACE_BITS: usize = 0xfff;
 const COLOUR_SHIFT: usize = 3;
-const UNGUARDED: usize = 1 << 6;
+const UNGUARDED: usize = 1 << 7;
 
 /// The side of a slot that is not in the slot: one per slot, in its slab's table, for the life of
 /// the process.
@@ -128,7 +128,7 @@ impl Slot {
 
     /// Highest address of the stack, exclusive: the stack grows down from here. A multiple of 128.
     ///
-    /// The colour is off already: up to 896 bytes below the end of the slot.
+    /// The colour is off already: up to 1920 bytes below the end of the slot.
     #[inline]
     #[must_use]
     pub fn top(&self) -> usize {

@@ -119,15 +119,15 @@ fn a_slot_is_usable_from_top_to_guard() {
 }
 
 #[test]
-fn neighbours_have_eight_colours() {
+fn neighbours_have_sixteen_colours() {
     let _limit = time_limit(60);
     let child = in_child(&[], || {
-        let slots = take_all(Class::Kib64, 16).unwrap();
+        let slots = take_all(Class::Kib64, 32).unwrap();
         let colours: Vec<usize> = slots
             .iter()
             .map(|slot| slot.limit() + (64 << 10) - slot.top())
             .collect();
-        let expected: Vec<usize> = (0..16).map(|idx| idx % 8 * 128).collect();
+        let expected: Vec<usize> = (0..32).map(|idx| idx % 16 * 128).collect();
         assert_eq!(colours, expected);
     });
     assert_done(&child);
