@@ -44,6 +44,8 @@ pub(crate) const STACK_SIZE: usize = 256 * 1024;
 const MAIN_STACK_SIZE: usize = 8 * 1024 * 1024;
 /// How long green threads may take to end when their runtime ends.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
+/// 34 years; the system cannot add much more to the time.
+const ENDLESS: Duration = Duration::from_secs(1 << 30);
 
 /// What the workers of one runtime share.
 pub(crate) struct Core {
@@ -193,8 +195,7 @@ impl Core {
 
     /// Asks every green thread of this runtime to end.
     fn begin_shutdown(&self) {
-        let now = Instant::now();
-        let deadline = now.checked_add(self.shutdown_timeout).unwrap_or(now);
+        let deadline = Instant::now() + self.shutdown_timeout.min(ENDLESS);
         self.shutdown_deadline.get_or_init(|| deadline);
         self.shutting_down.store(true, Release);
         self.cancel_all();
@@ -420,7 +421,7 @@ impl Runtime {
     /// Waits until every worker has left its loop; `false`: one of them does not come to it.
     fn wait_exited(&self) -> bool {
         let left = self.core.time_left().unwrap_or_default() + Duration::from_millis(100);
-        let give_up = Instant::now() + left.min(Duration::from_secs(1 << 30));
+        let give_up = Instant::now() + left.min(ENDLESS);
         loop {
             if self.core.exited.lock().n_workers == self.threads.len() {
                 return true;
