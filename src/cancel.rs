@@ -221,6 +221,11 @@ impl Limits {
         self.set(self.own.get(), self.base.get(), n, self.base_shields.get());
     }
 
+    /// Shields the thread until it has ended.
+    pub(crate) fn shield_for_good(&self) {
+        self.set_own_shields(self.own_shields.get() + 1);
+    }
+
     /// Whether nothing shields the thread.
     #[inline]
     pub(crate) fn is_open(&self) -> bool {

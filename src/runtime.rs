@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 
 use greenrt_arch::overflow::{self, AltStack};
 use greenrt_arch::stack::Class;
+use greenrt_arch::thread_block::Support;
 use parking_lot::Mutex;
 
 use crate::clock::Clock;
@@ -34,9 +35,11 @@ use crate::park::word::{CLAIM_WOKEN, Ends};
 use crate::park::{self, Episode, Target};
 use crate::record::{RecordRef, Start, arena, packet};
 use crate::scheduler::idle::Search;
+use crate::scheduler::switch::Family;
 use crate::scheduler::worker::{Local, Shared};
 use crate::scheduler::{self, with_local};
 use crate::thread::{Builder as ThreadBuilder, JoinHandle};
+use crate::thread_locals::{self, ThreadLocals};
 
 /// The stack of green threads, unless they or the runtime ask for another.
 pub(crate) const STACK_SIZE: usize = 256 * 1024;
@@ -57,6 +60,8 @@ pub(crate) struct Core {
     /// Spawned by threads that are no workers of this runtime.
     n_spawned_outside: AtomicUsize,
     /// Where the next spawn from outside goes.
+    /// What makes thread-locals for each green thread; `None`: they have the worker's.
+    thread_locals: Option<&'static Support>,
     next_worker: AtomicUsize,
     shutting_down: AtomicBool,
     shutdown_deadline: OnceLock<Instant>,
@@ -80,6 +85,7 @@ impl Core {
     fn new(n_workers: usize, options: &Options) -> io::Result<Arc<Core>> {
         static NUMBERS: AtomicU64 = AtomicU64::new(1);
         overflow::install(debug::describe_overflow)?;
+        let thread_locals = thread_locals::choose(options.thread_locals)?;
         let number = NUMBERS.fetch_add(1, Relaxed);
         let workers = (0..n_workers)
             .map(|index| Ok(Arc::new(Shared::new(index, number)?)))
@@ -88,6 +94,7 @@ impl Core {
             workers,
             search: Search::new(),
             clock: options.clock.clone(),
+            thread_locals,
             stack_class: stack_class(options.stack_size)?,
             shutdown_timeout: options.shutdown_timeout,
             n_spawned_outside: AtomicUsize::new(0),
@@ -117,6 +124,10 @@ impl Core {
 
     pub(crate) fn stack_class(&self) -> Class {
         self.stack_class
+    }
+
+    pub(crate) fn thread_local_support(&self) -> Option<&'static Support> {
+        self.thread_locals
     }
 
     /// Queues a thread from outside.
@@ -279,8 +290,10 @@ impl Core {
 
 /// The stack class for a size in bytes.
 pub(crate) fn stack_class(bytes: usize) -> io::Result<Class> {
+    let largest = Class::ALL[Class::COUNT - 1].slot_bytes();
+    let with_block = bytes.saturating_add(thread_locals::extra_bytes());
+    let bytes = bytes.max(with_block.min(largest));
     Class::for_size(bytes).ok_or_else(|| {
-        let largest = Class::ALL[Class::COUNT - 1].slot_bytes();
         let message = format!("stack of {bytes} bytes is above the maximum of {largest}");
         io::Error::new(io::ErrorKind::InvalidInput, message)
     })
@@ -290,6 +303,7 @@ pub(crate) fn stack_class(bytes: usize) -> io::Result<Class> {
 struct Options {
     n_workers: Option<usize>,
     stack_size: usize,
+    thread_locals: Option<ThreadLocals>,
     clock: Clock,
     shutdown_timeout: Duration,
     name: String,
@@ -300,6 +314,7 @@ impl Options {
         Options {
             n_workers: None,
             stack_size: number_from_env("GREENRT_STACK_SIZE").unwrap_or(STACK_SIZE),
+            thread_locals: ThreadLocals::from_env(),
             clock: Clock::System,
             shutdown_timeout: SHUTDOWN_TIMEOUT,
             name: "greenrt".into(),
@@ -407,6 +422,14 @@ impl Runtime {
         self.core.workers.len()
     }
 
+    /// Whether its green threads have thread-locals of their own.
+    pub fn thread_locals(&self) -> ThreadLocals {
+        match self.core.thread_locals {
+            Some(_) => ThreadLocals::Private,
+            None => ThreadLocals::Shared,
+        }
+    }
+
     /// How many of its green threads have been spawned and not ended.
     pub fn n_threads(&self) -> usize {
         self.core.n_live()
@@ -504,6 +527,13 @@ impl RuntimeBuilder {
         self
     }
 
+    /// Whether its green threads have thread-locals of their own. By default
+    /// `GREENRT_THREAD_LOCALS`, `private` or `shared`, or private ones where they can be had.
+    pub fn thread_locals(mut self, thread_locals: ThreadLocals) -> Self {
+        self.options.thread_locals = Some(thread_locals);
+        self
+    }
+
     /// The clock for its sleeps and timeouts. By default the system's.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.options.clock = clock;
@@ -527,7 +557,8 @@ impl RuntimeBuilder {
     /// # Errors
     ///
     /// If a descriptor, a thread or memory cannot be had; nothing is left behind then. Or if the
-    /// stack size is above the largest class, 8 MiB.
+    /// stack size is above the largest class, 8 MiB. `Unsupported` if private thread-locals are
+    /// asked for and cannot be had here; the message says why.
     pub fn build(self) -> io::Result<Runtime> {
         let n_workers = self.options.n_workers.unwrap_or_else(default_workers);
         let core = Core::new(n_workers, &self.options)?;
@@ -604,7 +635,8 @@ pub(crate) fn global() -> io::Result<&'static Runtime> {
 /// # Panics
 ///
 /// With whatever `f` panics with. If called from a green thread: its worker is already one. If the
-/// system cannot supply what a runtime needs (three descriptors, a stack).
+/// system cannot supply what a runtime needs (three descriptors, a stack; with
+/// `GREENRT_THREAD_LOCALS=private`, thread-locals for each green thread).
 ///
 /// # Examples
 ///
@@ -658,6 +690,8 @@ where
     // SAFETY: this frame outlives the thread: the loop below returns when it has ended, and not
     // before.
     let (record, handle) = unsafe { packet::new(f, (), start) };
+    // What it borrows need not be `Send`, and may depend on the caller's thread-locals.
+    record.set_family(Family::Worker);
     local.set_main(&record);
     local.spawn(record);
     local.run();

@@ -35,7 +35,7 @@ use greenrt_arch::stack::Class;
 use crate::park::reason::Reason;
 use crate::park::word::WaitWord;
 use crate::scheduler::inbox::Linked;
-use crate::scheduler::switch::Frame;
+use crate::scheduler::switch::{Family, Frame};
 use crate::scheduler::worker::Shared;
 use crate::thread::id;
 use packet::Vtable;
@@ -48,6 +48,9 @@ const JOIN_DONE: usize = 1;
 const JOIN_BUSY: usize = 2;
 /// The handle is gone; the result goes with the thread.
 const JOIN_DETACHED: usize = 3;
+
+/// Instead of a founder's address: the family of the worker.
+const FAMILY_OF_WORKER: usize = 1;
 
 /// See the module's documentation. The fields that `debug::dump` reads are atomic; the others are
 /// written by `init`, before anybody else can hold a reference, and never again.
@@ -64,6 +67,7 @@ pub(crate) struct Record {
     pub(crate) frame: Cell<*mut Frame>,
     reason: AtomicU64,
     sp: AtomicUsize,
+    /// Before it starts: whose thread-locals it gets, see `set_family`.
     fp: AtomicUsize,
     ip: AtomicUsize,
     link: AtomicPtr<Record>,
@@ -182,6 +186,28 @@ impl Record {
     /// The address is that of the `Arc`, so that its count can be reached from it.
     pub(crate) fn set_worker(&self, worker: &Arc<Shared>) {
         self.worker.store(Arc::as_ptr(worker).cast_mut(), Relaxed);
+    }
+
+    /// Says, before it starts, that it gets the thread-locals of others, and not its own.
+    pub(crate) fn set_family(&self, family: Family) {
+        let word = match family {
+            Family::Own(_) => 0,
+            Family::Worker => FAMILY_OF_WORKER,
+            Family::Of(founder) => founder.as_ptr().expose_provenance(),
+        };
+        self.fp.store(word, Relaxed);
+    }
+
+    /// What `set_family` said, when it starts; `None`: it gets its own.
+    #[inline]
+    pub(crate) fn take_family(&self) -> Option<Family> {
+        let word = self.fp.load(Relaxed);
+        self.fp.store(0, Relaxed);
+        match word {
+            0 => None,
+            FAMILY_OF_WORKER => Some(Family::Worker),
+            founder => NonNull::new(ptr::with_exposed_provenance_mut(founder)).map(Family::Of),
+        }
     }
 
     /// Notes why it waits, and where.

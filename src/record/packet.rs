@@ -217,14 +217,27 @@ where
             result: ManuallyDrop::new(result),
         })
     };
+    let mut is_dropped = false;
+    // Acquire: pairs with the release of whoever dropped the handle.
+    if record.join.load(Acquire) == JOIN_DETACHED {
+        // SAFETY: the handle is gone, so the result is ours to drop.
+        unsafe { drop_result::<F, S, H>(at) };
+        is_dropped = true;
+    }
+    // As on an OS thread: whoever joins finds the thread-locals destroyed.
+    scheduler::drop_thread_locals(record);
     // AcqRel: the result becomes visible to whoever sees BUSY or DONE, and we see the waiter.
     match record.join.swap(JOIN_BUSY, AcqRel) {
         JOIN_EMPTY => record.join.store(JOIN_DONE, Release),
         JOIN_DETACHED => {
-            // Not ended yet: the destructor may wait.
-            record.join.store(JOIN_DETACHED, Relaxed);
-            // SAFETY: the handle is gone, so the result is ours to drop.
-            unsafe { drop_result::<F, S, H>(at) };
+            if !is_dropped {
+                // The handle went while thread-locals were destroyed. Not ended yet: the destructor
+                // may wait.
+                record.join.store(JOIN_DETACHED, Relaxed);
+                // SAFETY: the handle is gone, so the result is ours to drop.
+                unsafe { drop_result::<F, S, H>(at) };
+                scheduler::drop_thread_locals(record);
+            }
             record.join.store(JOIN_DONE, Release);
         }
         waiter => {

@@ -76,6 +76,15 @@ pub(crate) fn with_local<R>(f: impl FnOnce(&Local) -> R) -> Option<R> {
     (!local.is_null()).then(|| f(unsafe { &*local }))
 }
 
+/// Says which worker a green thread with new thread-locals runs on.
+///
+/// # Safety
+///
+/// The caller runs inside the loop of `local` for as long as it looks at thread-locals.
+unsafe fn set_local(local: *const Local) {
+    LOCAL.set(local);
+}
+
 /// Makes a worker the calling OS thread's, until dropped.
 pub(crate) struct Installed<'a> {
     _local: &'a Local,
@@ -209,6 +218,16 @@ pub(crate) unsafe fn make_runnable(record: NonNull<Record>) {
         // SAFETY: claimed by the caller, so in no other queue.
         unsafe { shared.push(record) };
     }
+}
+
+/// Destroys the thread-locals of the calling green thread, whose closure has returned, unless others
+/// have the same ones.
+#[inline]
+pub(crate) fn drop_thread_locals(record: &Record) {
+    // SAFETY: a thread that runs has a frame.
+    let frame = unsafe { &*record.frame.get() };
+    // SAFETY: the caller is that thread.
+    unsafe { frame.drop_thread_locals() };
 }
 
 /// Makes a token available to a green thread.

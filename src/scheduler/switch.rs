@@ -6,6 +6,8 @@
 //!
 //! ```text
 //! +-----------------+ <- top of the slot, less its cache colour
+//! | thread-locals   |    if they are private: the block of a family's founder
+//! +-----------------+
 //! | Frame           |
 //! +-----------------+ <- base of the coroutine's stack
 //! | corosensei      |
@@ -18,7 +20,13 @@
 //! A suspended coroutine is never dropped: corosensei would unwind it, and a destructor that
 //! suspends would abort the process. Green threads end by running to their end.
 //!
-//! Private thread-locals, when they come, are one more step in `resume` and in `suspend`.
+//! # Thread-locals
+//!
+//! With private thread-locals the worker installs a thread's block before it resumes it, and its own
+//! before it does anything else than resume the next (`worker.rs`). Compilers take the address of a
+//! thread-local for the same everywhere in a function. It is: a green thread is resumed with the
+//! block with which it suspended, and the worker's loop looks at thread-locals only where its own
+//! are installed.
 
 #![expect(unsafe_code, reason = "stacks are switched here")]
 
@@ -29,10 +37,12 @@ use std::ptr::NonNull;
 
 use corosensei::stack::{Stack, StackPointer};
 use corosensei::{Coroutine, CoroutineResult, Yielder};
-use greenrt_arch::stack::Slot;
+use greenrt_arch::thread_block::Block;
 
+use super::worker::Local;
 use crate::cancel::Limits;
 use crate::record::{Record, packet};
+use crate::stack_pool::Stack as Spare;
 
 /// Where corosensei may put the stack: below the frame, in a slot that somebody else owns.
 struct Bounds {
@@ -54,25 +64,49 @@ unsafe impl Stack for Bounds {
     }
 }
 
+/// Whose thread-locals a thread has (`thread_locals.rs`).
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Family {
+    /// Those of the worker's OS thread.
+    Worker,
+    /// Its own.
+    Own(Block),
+    /// Those of the thread whose frame this is, which counts it as a member already.
+    Of(NonNull<Frame>),
+}
+
 /// What a green thread has as long as it has a stack.
 #[repr(C, align(64))]
 pub(crate) struct Frame {
     // One cache line: what each switch touches, and whether there are limits at all.
     coroutine: UnsafeCell<Coroutine<(), (), (), Bounds>>,
     yielder: Cell<*const Yielder<(), ()>>,
-    slot: Slot,
+    /// Its thread-locals; `None` are the worker's.
+    block: Option<Block>,
     pub(crate) limits: Limits,
+    /// Who founded its family; itself, if it did, and none in the family of the worker.
+    founder: Option<NonNull<Frame>>,
+    /// Of a founder: how many threads have its thread-locals, itself included while it lives.
+    n_members: Cell<u32>,
+    stack: Spare,
 }
 
 impl Frame {
-    /// Puts a frame at the top of `slot`, ready to run `record`'s closure when it is resumed.
+    /// Puts a frame at the top of `stack`, ready to run `record`'s closure when it is resumed.
     ///
     /// # Safety
     ///
     /// `record` stays live until the frame has been taken down, and its closure was not yet run.
-    pub(crate) unsafe fn build(slot: Slot, record: NonNull<Record>) -> NonNull<Frame> {
+    /// The thread runs inside the loop of `local` only. A block is that of `stack`.
+    pub(crate) unsafe fn build(
+        stack: Spare,
+        record: NonNull<Record>,
+        family: Family,
+        local: *const Local,
+    ) -> NonNull<Frame> {
+        let slot = stack.slot();
         slot.set_owner(record.as_ptr().expose_provenance());
-        let at = (slot.top() - mem::size_of::<Frame>()) & !(mem::align_of::<Frame>() - 1);
+        let at = (stack.top() - mem::size_of::<Frame>()) & !(mem::align_of::<Frame>() - 1);
         let limit = slot.limit();
         let frame: *mut Frame = std::ptr::with_exposed_provenance_mut(at);
         let bounds = Bounds {
@@ -82,16 +116,27 @@ impl Frame {
         let body = move |yielder: &Yielder<(), ()>, ()| {
             // SAFETY: the frame is there until the coroutine is done.
             unsafe { &*frame }.yielder.set(yielder);
+            // SAFETY: this thread runs inside the loop of its worker only, says our caller.
+            unsafe { super::set_local(local) };
             // SAFETY: the caller of `build` keeps the record live; a coroutine starts once.
             unsafe { packet::run_thread(record) };
         };
-        // SAFETY: `body` borrows nothing: it holds two pointers that the caller keeps valid.
+        // SAFETY: `body` borrows nothing: it holds pointers that the caller keeps valid.
         let coroutine = unsafe { Coroutine::with_stack_unchecked(bounds, body) };
+        let (block, founder) = match family {
+            Family::Worker => (None, None),
+            Family::Own(block) => (Some(block), NonNull::new(frame)),
+            // SAFETY: a founder that has members is there.
+            Family::Of(founder) => (unsafe { founder.as_ref() }.block, Some(founder)),
+        };
         let value = Frame {
             coroutine: UnsafeCell::new(coroutine),
             yielder: Cell::new(std::ptr::null()),
+            block,
             limits: Limits::default(),
-            slot,
+            founder,
+            n_members: Cell::new(1),
+            stack,
         };
         // SAFETY: the top of a slot that is ours; aligned above.
         unsafe { frame.write(value) };
@@ -99,11 +144,48 @@ impl Frame {
         unsafe { NonNull::new_unchecked(frame) }
     }
 
+    /// The thread-locals that must be installed when it is resumed; `None` are the worker's.
+    #[inline(always)]
+    pub(crate) fn block(&self) -> Option<Block> {
+        self.block
+    }
+
+    /// Counts a new member of its family, to be built as what is returned.
+    pub(crate) fn join_family(&self) -> Family {
+        match self.founder {
+            None => Family::Worker,
+            Some(founder) => {
+                // SAFETY: the founder's frame is there as long as it has members, such as us.
+                let n_members = unsafe { &(*founder.as_ptr()).n_members };
+                n_members.set(n_members.get() + 1);
+                Family::Of(founder)
+            }
+        }
+    }
+
+    /// Runs the destructors of thread-locals, if nobody else in the family needs them. Nothing
+    /// interrupts them.
+    ///
+    /// # Safety
+    ///
+    /// Called by the green thread whose frame this is, after its closure.
+    #[inline]
+    pub(crate) unsafe fn drop_thread_locals(&self) {
+        let Some(founder) = self.founder else { return };
+        // SAFETY: the founder's frame is there as long as it has members, such as us.
+        if unsafe { founder.as_ref() }.n_members.get() == 1 {
+            self.limits.shield_for_good();
+            // SAFETY: a thread that runs has its block installed, and its user's code has ended.
+            unsafe { Block::run_destructors() };
+        }
+    }
+
     /// Runs the green thread until it suspends (`false`) or has ended (`true`).
     ///
     /// # Safety
     ///
-    /// The thread is not running, has not ended, and was built on this worker.
+    /// The thread is not running, has not ended, and was built on this worker. Its thread-locals
+    /// are installed.
     #[inline(always)]
     pub(crate) unsafe fn resume(frame: NonNull<Frame>) -> bool {
         // SAFETY: the frame is there until it is taken down.
@@ -125,20 +207,48 @@ impl Frame {
         yielder.suspend(());
     }
 
-    /// Takes the frame of an ended thread down and gives its stack back.
+    /// Takes the frame of an ended thread down, and that of its founder if this was the last of
+    /// the family to end. What comes free are their stacks.
     ///
     /// # Safety
     ///
-    /// `resume` has said that the thread has ended, and nobody uses the frame any more.
+    /// `resume` has said that the thread has ended, and nobody uses the frame any more. Its
+    /// thread-locals are not installed.
     #[inline]
-    pub(crate) unsafe fn take_down(frame: NonNull<Frame>) -> Slot {
+    pub(crate) unsafe fn take_down(frame: NonNull<Frame>) -> [Option<Spare>; 2] {
+        // SAFETY: the frame is still there.
+        let founder = unsafe { frame.as_ref() }.founder;
+        let Some(founder) = founder else {
+            // SAFETY: as the caller promises; nobody has its thread-locals.
+            return [Some(unsafe { Self::into_stack(frame) }), None];
+        };
+        // SAFETY: a founder is there until its last member, which may be itself, has ended.
+        let n_members = unsafe { &(*founder.as_ptr()).n_members };
+        n_members.set(n_members.get() - 1);
+        let is_last = n_members.get() == 0;
+        if founder == frame {
+            // SAFETY: as the caller promises; and nobody else has its thread-locals.
+            return [is_last.then(|| unsafe { Self::into_stack(frame) }), None];
+        }
+        // SAFETY: as the caller promises.
+        let own = unsafe { Self::into_stack(frame) };
+        // SAFETY: the founder has ended too, and so have all the others.
+        let founders = is_last.then(|| unsafe { Self::into_stack(founder) });
+        [Some(own), founders]
+    }
+
+    /// # Safety
+    ///
+    /// The thread has ended, nobody uses the frame any more, nor a block on its stack.
+    #[inline]
+    unsafe fn into_stack(frame: NonNull<Frame>) -> Spare {
         // What else is in the frame owns nothing any more: a coroutine that is done has no state.
         // SAFETY: the frame is still there.
-        let slot = unsafe { &raw mut (*frame.as_ptr()).slot };
+        let stack = unsafe { &raw mut (*frame.as_ptr()).stack };
         // SAFETY: written by `build`, read once, here.
-        let slot = unsafe { slot.read() };
-        slot.set_owner(0);
-        slot
+        let stack = unsafe { stack.read() };
+        stack.slot().set_owner(0);
+        stack
     }
 }
 
@@ -146,26 +256,27 @@ impl Frame {
 /// generator is made of.
 pub(crate) struct Plain<In, Out, Ret> {
     coroutine: mem::ManuallyDrop<Coroutine<In, Out, Ret, Bounds>>,
-    slot: mem::ManuallyDrop<Slot>,
+    stack: mem::ManuallyDrop<Spare>,
 }
 
 /// The suspending side of a [`Plain`].
 pub(crate) type PlainYielder<In, Out> = Yielder<In, Out>;
 
 impl<In: 'static, Out: 'static, Ret: 'static> Plain<In, Out, Ret> {
-    pub(crate) fn new<F>(slot: Slot, body: F) -> Self
+    pub(crate) fn new<F>(stack: Spare, body: F) -> Self
     where
         F: FnOnce(&PlainYielder<In, Out>, In) -> Ret + 'static,
     {
-        slot.set_owner(GENERATOR);
+        stack.slot().set_owner(GENERATOR);
+        let (limit, top) = Self::bounds(&stack);
         let bounds = Bounds {
-            base: NonZeroUsize::new(slot.top()).expect("a stack is not at address zero"),
-            limit: NonZeroUsize::new(slot.limit()).expect("a stack is not at address zero"),
+            base: NonZeroUsize::new(top).expect("a stack is not at address zero"),
+            limit: NonZeroUsize::new(limit).expect("a stack is not at address zero"),
         };
         let coroutine = Coroutine::with_stack(bounds, body);
         Plain {
             coroutine: mem::ManuallyDrop::new(coroutine),
-            slot: mem::ManuallyDrop::new(slot),
+            stack: mem::ManuallyDrop::new(stack),
         }
     }
 
@@ -192,21 +303,21 @@ impl<In: 'static, Out: 'static, Ret: 'static> Plain<In, Out, Ret> {
     }
 
     /// From where to where its stack reaches.
-    pub(crate) fn bounds(slot: &Slot) -> (usize, usize) {
-        (slot.limit(), slot.top())
+    pub(crate) fn bounds(stack: &Spare) -> (usize, usize) {
+        (stack.slot().limit(), stack.top() & !63)
     }
 
     /// Its stack, if it has returned or never begun. A suspended one is leaked: what is on its
     /// stack may be in use.
-    pub(crate) fn into_slot(self) -> Option<Slot> {
+    pub(crate) fn into_stack(self) -> Option<Spare> {
         if self.is_started() && !self.is_done() {
             return None;
         }
         // Drops the closure of one that never began, which runs on the caller's stack.
         drop(mem::ManuallyDrop::into_inner(self.coroutine));
-        let slot = mem::ManuallyDrop::into_inner(self.slot);
-        slot.set_owner(0);
-        Some(slot)
+        let stack = mem::ManuallyDrop::into_inner(self.stack);
+        stack.slot().set_owner(0);
+        Some(stack)
     }
 }
 

@@ -14,13 +14,14 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::time::Duration;
 
 use greenrt_arch::context;
+use greenrt_arch::thread_block::{Block, Support};
 
 use super::Installed;
 use super::fresh::Fresh;
 use super::idle::Sleeper;
 use super::inbox::Inbox;
 use super::run_queue::{Next, RunQueue};
-use super::switch::Frame;
+use super::switch::{Family, Frame};
 use crate::clock::Clock;
 use crate::park::reason::Reason;
 use crate::park::word::{CLAIM_AGAIN, CLAIM_DEADLINE};
@@ -28,7 +29,7 @@ use crate::reactor::{Events, Reactor};
 use crate::record::arena::Cache;
 use crate::record::{Record, RecordRef};
 use crate::runtime::Core;
-use crate::stack_pool::StackPool;
+use crate::stack_pool::{Stack, StackPool};
 use crate::timer::Timers;
 
 /// How many calls may succeed without parking before their thread yields.
@@ -194,6 +195,12 @@ fn prefetch(queue: &RunQueue) {
     }
 }
 
+/// Whether somebody with the thread-locals that are installed unwinds. Not inlined: see `switch.rs`.
+#[inline(never)]
+fn is_unwinding() -> bool {
+    std::thread::panicking()
+}
+
 /// Adds to a counter that only one thread writes.
 #[inline]
 fn count(counter: &AtomicUsize, by: isize) {
@@ -228,12 +235,18 @@ pub(crate) struct Local {
     seen: Owned<Vec<usize>>,
     records: Cache,
     rng: Cell<u64>,
+    /// If green threads have thread-locals of their own: what makes them.
+    support: Option<&'static Support>,
+    /// Then, while the loop runs: those of the OS thread, and those that are installed.
+    own_block: Cell<Option<Block>>,
+    installed: Cell<Option<Block>>,
 }
 
 impl Local {
     pub(crate) fn new(runtime: Arc<Core>, index: usize) -> Self {
         let shared = Arc::clone(&runtime.workers()[index]);
         let n_workers = runtime.workers().len();
+        let support = runtime.thread_local_support();
         Local {
             shared,
             runtime,
@@ -253,6 +266,9 @@ impl Local {
             seen: Owned::new(vec![0; n_workers]),
             records: Cache::new(),
             rng: Cell::new(0x9e37_79b9_7f4a_7c15 ^ (index as u64 + 1)),
+            support,
+            own_block: Cell::new(None),
+            installed: Cell::new(None),
         }
     }
 
@@ -399,12 +415,22 @@ impl Local {
     pub(crate) fn take_stack(
         &self,
         class: greenrt_arch::stack::Class,
-    ) -> std::io::Result<greenrt_arch::stack::Slot> {
+    ) -> std::io::Result<Stack> {
         self.stacks.with(|stacks| stacks.take(class))
     }
 
-    pub(crate) fn put_stack(&self, slot: greenrt_arch::stack::Slot) {
-        self.stacks.with(|stacks| stacks.put(slot));
+    pub(crate) fn put_stack(&self, stack: Stack) {
+        self.stacks.with(|stacks| stacks.put(stack));
+    }
+
+    /// Says that a thread, which the running one spawns, has the thread-locals of its spawner.
+    pub(crate) fn share_thread_locals(&self, record: &Record) {
+        let family = match self.current.get() {
+            // SAFETY: a thread that runs has a record and a frame.
+            Some(spawner) => unsafe { (*spawner.as_ref().frame.get()).join_family() },
+            None => Family::Worker,
+        };
+        record.set_family(family);
     }
 
     // The loop.
@@ -418,6 +444,11 @@ impl Local {
     /// runtime has shut down.
     pub(crate) fn run(&self) {
         let _installed = Installed::new(self);
+        if self.support.is_some() {
+            let own = Some(Block::current());
+            self.own_block.set(own);
+            self.installed.set(own);
+        }
         self.stop.set(false);
         // How many to run in a row of either queue.
         let mut round = 64;
@@ -457,9 +488,36 @@ impl Local {
         !self.ready.with(|ready| ready.is_empty()) || !self.woken.with(|woken| woken.is_empty())
     }
 
+    /// Installs the thread-locals of who is resumed next; `None` are the worker's own.
+    #[inline(always)]
+    fn install(&self, block: Option<Block>) {
+        let Some(own) = self.own_block.get() else {
+            return;
+        };
+        let block = block.unwrap_or(own);
+        if let Some(installed) = self.installed.get()
+            && installed != block
+        {
+            // SAFETY: a block that somebody is resumed with is complete, and `installed` is what
+            // is installed. The functions here that run while another block than the worker's is
+            // installed look at no thread-local.
+            unsafe { block.install(installed) };
+            self.installed.set(Some(block));
+        }
+    }
+
     /// Runs up to `n` green threads of a queue; how many there were.
     #[inline(always)]
     fn run_some(&self, queue: &Owned<RunQueue>, n: u32) -> u32 {
+        let ran = self.run_in_a_row(queue, n);
+        self.install(None);
+        ran
+    }
+
+    /// As `run_some`. The thread-locals of whoever ran last stay installed: one change less for each
+    /// switch.
+    #[inline(always)]
+    fn run_in_a_row(&self, queue: &Owned<RunQueue>, n: u32) -> u32 {
         let mut n_fetched = 0;
         for ran in 0..n {
             if n_fetched == 0 {
@@ -474,6 +532,7 @@ impl Local {
                     None => continue,
                 },
                 None => {
+                    self.install(None);
                     queue.with(RunQueue::shrink);
                     return ran;
                 }
@@ -502,11 +561,14 @@ impl Local {
         self.current.set(Some(at));
         self.credits.set(CREDITS);
         self.depth.set(0);
+        // SAFETY: the frame of a thread that has not ended is there.
+        self.install(unsafe { frame.as_ref() }.block());
         // SAFETY: it was runnable, so it is not running and has not ended; its frame was built
         // here, because it is pinned.
         let ended = unsafe { Frame::resume(frame) };
         self.current.set(None);
         if ended {
+            self.install(None);
             self.end(at, frame);
         }
         if self.has_deaf.get() {
@@ -525,43 +587,70 @@ impl Local {
         });
     }
 
-    /// If nobody on this worker unwinds any more, those who might have been wait anew, listening.
+    /// Those who might have been unwinding wait anew, listening, if nobody who has the same
+    /// thread-locals unwinds any more.
     #[cold]
+    #[inline(never)]
     fn listen_again(&self) {
-        if std::thread::panicking() {
-            return;
-        }
-        for record in self.deaf.with(std::mem::take) {
-            // SAFETY: in the list, so it waits.
-            if unsafe { record.as_ref() }.word.claim(CLAIM_AGAIN) {
+        let waiting = self.deaf.with(std::mem::take);
+        let mut deaf = Vec::new();
+        for record in waiting {
+            // SAFETY: in the list, so it waits, and has a record and a frame.
+            let record_ref = unsafe { record.as_ref() };
+            // SAFETY: as above.
+            self.install(unsafe { &*record_ref.frame.get() }.block());
+            let unwinds = is_unwinding();
+            self.install(None);
+            if unwinds {
+                deaf.push(record);
+            } else if record_ref.word.claim(CLAIM_AGAIN) {
                 self.push(record);
             }
         }
-        self.has_deaf.set(false);
+        self.has_deaf.set(!deaf.is_empty());
+        self.deaf.with(|all| *all = deaf);
     }
 
     /// Gives a spawned thread its stack. From here on it is pinned.
     #[inline]
     fn start(&self, record: &Record, at: NonNull<Record>) -> Option<NonNull<Frame>> {
-        let slot = match self.stacks.with(|stacks| stacks.take(record.stack_class())) {
-            Ok(slot) => slot,
-            Err(_) => {
-                // Nothing is lost: it starts when a stack comes free.
-                record.set_reason(Reason::STACK);
-                self.starved.with(|starved| starved.push_back(at));
-                return None;
-            }
+        self.install(None);
+        let Ok((stack, family)) = self.furnish(record) else {
+            // Nothing is lost: it starts when a stack comes free.
+            record.set_reason(Reason::STACK);
+            self.starved.with(|starved| starved.push_back(at));
+            return None;
         };
         record.set_worker(&self.shared);
         if self.runtime.is_shutting_down() {
             record.word.cancel();
         }
         // SAFETY: the scheduler's reference keeps the record until `end`; it has no frame yet,
-        // so its closure was not run.
-        let frame = unsafe { Frame::build(slot, at) };
+        // so its closure was not run. It runs in our loop only.
+        let frame = unsafe { Frame::build(stack, at, family, self) };
         record.frame.set(frame.as_ptr());
         count(&self.shared.n_started, 1);
         Some(frame)
+    }
+
+    /// The stack for a thread that is about to start, and its thread-locals.
+    #[inline]
+    fn furnish(&self, record: &Record) -> std::io::Result<(Stack, Family)> {
+        let mut stack = self.stacks.with(|stacks| stacks.take(record.stack_class()))?;
+        let (Some(support), Some(own)) = (self.support, self.own_block.get()) else {
+            return Ok((stack, Family::Worker));
+        };
+        if let Some(family) = record.take_family() {
+            return Ok((stack, family));
+        }
+        // SAFETY: `start` has installed the worker's own.
+        match unsafe { stack.dress(support, own) } {
+            Ok(block) => Ok((stack, Family::Own(block))),
+            Err(error) => {
+                self.put_stack(stack);
+                Err(error)
+            }
+        }
     }
 
     #[inline]
@@ -571,8 +660,11 @@ impl Local {
         record.set_reason(Reason::ENDED);
         record.frame.set(ptr::null_mut());
         // SAFETY: it has ended, and the only other user of the frame, the record, forgot it.
-        let slot = unsafe { Frame::take_down(frame) };
-        self.put_stack(slot);
+        let stacks = unsafe { Frame::take_down(frame) };
+        stacks
+            .into_iter()
+            .flatten()
+            .for_each(|stack| self.put_stack(stack));
         count(&self.shared.n_started, -1);
         count(&self.shared.n_ended, 1);
         if self.main.get() == Some(at) {

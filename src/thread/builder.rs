@@ -211,6 +211,9 @@ impl Builder {
                 let spawned = with_local(|local| {
                     local.reserve_stack(start.stack_class)?;
                     let (record, handle) = finish(start);
+                    if matches!(place, Place::Here) {
+                        local.share_thread_locals(&record);
+                    }
                     local.spawn(record);
                     Ok(handle)
                 });
