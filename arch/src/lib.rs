@@ -8,6 +8,7 @@
 //! |--------------|----------------------------------------------------------------------|
 //! | [`stack`]    | guarded stack slots by the million, and whose stack an address is in |
 //! | [`overflow`] | the report for a stack overflow; alternate signal stacks             |
+//! | [`thread_block`] | thread-locals of a green thread's own |
 //! | [`context`]  | stack, frame and instruction pointer of the caller; prefetch         |
 //! | [`epoll`]    | waiting for readiness with nanosecond timeouts                       |
 //! | [`fd`]       | blocking on one descriptor; questions and settings of sockets        |
@@ -43,6 +44,7 @@ mod os;
 pub mod overflow;
 pub mod page;
 pub mod stack;
+pub mod thread_block;
 pub mod usage;
 
 /// Everything that a poller of the crate mio can be asked to watch on this system, given its type

@@ -1,0 +1,130 @@
+#![expect(unsafe_code, reason = "installs blocks")]
+
+use std::alloc::{self, Layout};
+use std::time::Instant;
+
+use super::*;
+use crate::testing::time_limit;
+
+/// A block in memory of its own.
+struct Owned {
+    block: Block,
+    memory: *mut u8,
+    layout: Layout,
+}
+
+impl Owned {
+    fn new() -> Owned {
+        let support = support().unwrap();
+        let layout = Layout::from_size_align(support.bytes(), support.align()).unwrap();
+        // SAFETY: a block has bytes.
+        let memory = unsafe { alloc::alloc(layout) };
+        assert!(!memory.is_null());
+        let at = memory.expose_provenance();
+        let stack = at..at + support.bytes();
+        // SAFETY: the memory is the block's until it is destroyed.
+        let block = unsafe { support.build(at, stack, 0, Block::home()) }.unwrap();
+        Owned {
+            block,
+            memory,
+            layout,
+        }
+    }
+
+    /// Runs `f` as a green thread would, on this stack.
+    fn run<R>(&self, f: impl FnOnce() -> R) -> R {
+        // SAFETY: `on` returns, and the block is not installed.
+        unsafe { on(self.block, f) }
+    }
+
+    fn end(&self) {
+        // SAFETY: the test uses the block no more.
+        self.run(|| unsafe { Block::run_destructors() });
+    }
+
+    fn renew(&self) {
+        // SAFETY: not installed, and ended.
+        unsafe { self.block.renew(Block::home()) };
+    }
+}
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        // SAFETY: not installed, and ended.
+        unsafe { self.block.destroy() };
+        // SAFETY: allocated in `new`.
+        unsafe { alloc::dealloc(self.memory, self.layout) };
+    }
+}
+
+/// # Safety
+///
+/// The block is for this OS thread, and not installed.
+#[inline(never)]
+unsafe fn on<R>(block: Block, f: impl FnOnce() -> R) -> R {
+    let home = Block::current();
+    let mut result = None;
+    // SAFETY: as the caller promises. `call` is not inlined.
+    unsafe { block.install(home) };
+    call(f, &mut result);
+    // SAFETY: home was installed before.
+    unsafe { home.install(block) };
+    result.unwrap()
+}
+
+#[inline(never)]
+fn call<R>(f: impl FnOnce() -> R, result: &mut Option<R>) {
+    *result = Some(f());
+}
+
+#[test]
+fn it_is_available_here() {
+    let support = support().unwrap();
+    assert_eq!(support.template.travellers.len(), 2);
+    assert!(support.bytes() < 8192);
+}
+
+#[test]
+fn live_blocks_are_counted() {
+    let blocks = [(); 3].map(|()| Owned::new());
+    assert!(registry::n_live() >= 3);
+    drop(blocks);
+}
+
+#[test]
+fn figures() {
+    let _limit = time_limit(60);
+    let owned = Owned::new();
+    let home = Block::home();
+    let n = 1_000_000;
+    let start = Instant::now();
+    for _ in 0..n {
+        // SAFETY: ended.
+        unsafe { owned.block.renew(home) };
+    }
+    eprintln!("renew {:?}", start.elapsed() / n);
+    let start = Instant::now();
+    for _ in 0..n {
+        owned.end();
+    }
+    eprintln!(
+        "install, run_destructors, install {:?}",
+        start.elapsed() / n
+    );
+    let start = Instant::now();
+    for _ in 0..n {
+        owned.run(|| ());
+    }
+    eprintln!("install, install {:?}", start.elapsed() / n);
+    let start = Instant::now();
+    for _ in 0..n / 10 {
+        owned.renew();
+        owned.end();
+    }
+    eprintln!("renew, run_destructors {:?}", start.elapsed() / (n / 10));
+    let start = Instant::now();
+    for _ in 0..n / 10 {
+        drop(Owned::new());
+    }
+    eprintln!("build, destroy {:?}", start.elapsed() / (n / 10));
+}
