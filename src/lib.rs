@@ -104,6 +104,8 @@ mod stack_pool;
 #[cfg(not(loom))]
 mod thread;
 #[cfg(not(loom))]
+mod thread_locals;
+#[cfg(not(loom))]
 mod timer;
 #[cfg(not(loom))]
 mod wait_queue;
@@ -136,4 +138,5 @@ pub use self::{
         Builder, JoinHandle, Result, Scope, ScopedJoinHandle, Thread, ThreadId, current, park,
         park_timeout, scope, sleep, sleep_until, spawn, spawn_after, spawn_local, yield_now,
     },
+    thread_locals::ThreadLocals,
 };

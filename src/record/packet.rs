@@ -26,6 +26,7 @@ use crate::cancel::{self, Cancelled};
 use crate::park::reason::Reason;
 use crate::park::word::{CLAIM_WOKEN, Ends};
 use crate::park::{self, Ended, Episode, Target};
+use crate::scheduler;
 
 /// What `join` returns: the value, or the payload of the panic that ended the thread.
 pub type Result<T> = std::result::Result<T, Box<dyn Any + Send + 'static>>;

@@ -30,6 +30,7 @@ use crate::record::arena::Cache;
 use crate::record::{Record, RecordRef};
 use crate::runtime::Core;
 use crate::stack_pool::{Stack, StackPool};
+use crate::thread::id::IdBlock;
 use crate::timer::Timers;
 
 /// How many calls may succeed without parking before their thread yields.
@@ -234,6 +235,7 @@ pub(crate) struct Local {
     /// Where the fresh queue of each worker ended at the last look.
     seen: Owned<Vec<usize>>,
     records: Cache,
+    ids: IdBlock,
     rng: Cell<u64>,
     /// If green threads have thread-locals of their own: what makes them.
     support: Option<&'static Support>,
@@ -265,6 +267,7 @@ impl Local {
             starved: Owned::new(VecDeque::new()),
             seen: Owned::new(vec![0; n_workers]),
             records: Cache::new(),
+            ids: IdBlock::new(),
             rng: Cell::new(0x9e37_79b9_7f4a_7c15 ^ (index as u64 + 1)),
             support,
             own_block: Cell::new(None),
@@ -293,6 +296,10 @@ impl Local {
 
     pub(crate) fn records(&self) -> &Cache {
         &self.records
+    }
+
+    pub(crate) fn ids(&self) -> &IdBlock {
+        &self.ids
     }
 
     #[inline]
@@ -412,10 +419,7 @@ impl Local {
         self.stacks.with(|stacks| stacks.reserve(class))
     }
 
-    pub(crate) fn take_stack(
-        &self,
-        class: greenrt_arch::stack::Class,
-    ) -> std::io::Result<Stack> {
+    pub(crate) fn take_stack(&self, class: greenrt_arch::stack::Class) -> std::io::Result<Stack> {
         self.stacks.with(|stacks| stacks.take(class))
     }
 
@@ -636,7 +640,9 @@ impl Local {
     /// The stack for a thread that is about to start, and its thread-locals.
     #[inline]
     fn furnish(&self, record: &Record) -> std::io::Result<(Stack, Family)> {
-        let mut stack = self.stacks.with(|stacks| stacks.take(record.stack_class()))?;
+        let mut stack = self
+            .stacks
+            .with(|stacks| stacks.take(record.stack_class()))?;
         let (Some(support), Some(own)) = (self.support, self.own_block.get()) else {
             return Ok((stack, Family::Worker));
         };

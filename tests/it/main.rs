@@ -33,5 +33,6 @@ mod same;
 mod scope;
 mod smoke;
 mod spawn;
+mod thread_locals;
 mod time;
 mod timeout;
