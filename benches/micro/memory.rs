@@ -1,7 +1,8 @@
 //! What many parked green threads hold. Each size runs in a child process.
 
-use std::cell::Cell;
-use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use greenrt::JoinHandle;
@@ -21,18 +22,18 @@ const SIZES: [(&str, u64, usize); 3] = [
 pub(crate) fn child(n: u64) {
     greenrt::run(|| {
         let before = usage::usage().expect("figures of this process");
-        let n_parked = Rc::new(Cell::new(0));
+        let n_parked = Arc::new(AtomicU64::new(0));
         let (start, cpu) = (Instant::now(), clock::process_cpu_ns());
         let threads: Vec<JoinHandle<()>> = (0..n)
             .map(|_| {
-                let n_parked = Rc::clone(&n_parked);
-                greenrt::spawn_local(move || {
-                    n_parked.set(n_parked.get() + 1);
+                let n_parked = Arc::clone(&n_parked);
+                greenrt::spawn(move || {
+                    n_parked.fetch_add(1, Relaxed);
                     greenrt::park();
                 })
             })
             .collect();
-        while n_parked.get() < n {
+        while n_parked.load(Relaxed) < n {
             greenrt::yield_now();
         }
         let (made, cpu) = (start.elapsed(), clock::process_cpu_ns() - cpu);

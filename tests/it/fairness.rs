@@ -11,8 +11,8 @@ use greenrt::lowlevel::{Io, spend_credit};
 use greenrt::{park, sleep, spawn, yield_now};
 
 use super::support::{
-    Ring, Stream, limited, on_each_runtime, on_one_worker, os_sleep, runtime, spawn_at, spin_until,
-    with_seeds,
+    Ring, Stream, limited, on_each_runtime, on_one_worker, os_sleep, os_thread, runtime, spawn_at,
+    spin_until, with_seeds,
 };
 
 /// Runs `test` while on every worker some threads do nothing but yield.
@@ -214,14 +214,14 @@ fn what_a_busy_worker_has_spawned_and_not_started_runs_on_another() {
         for n_workers in [2, 4] {
             runtime(n_workers).run(|| {
                 let n_done = Arc::new(AtomicUsize::new(0));
-                let here = std::thread::current().id();
+                let here = os_thread();
                 let threads: Vec<_> = (0..100)
                     .map(|_| {
                         let n_done = Arc::clone(&n_done);
                         spawn(move || {
                             yield_now();
                             n_done.fetch_add(1, Relaxed);
-                            std::thread::current().id()
+                            os_thread()
                         })
                     })
                     .collect();

@@ -8,8 +8,8 @@ use std::time::Duration;
 use greenrt::{Builder, scope, sleep, sleep_until, spawn, spawn_local, yield_now};
 
 use super::support::{
-    HOUR, Log, Random, limited, on_each_runtime, on_manual_clock, on_one_worker, runtime,
-    with_seeds,
+    HOUR, Log, Random, limited, on_each_runtime, on_manual_clock, on_one_worker, os_thread_name,
+    runtime, with_seeds,
 };
 
 #[test]
@@ -254,14 +254,8 @@ fn spawns_from_an_os_thread_start_in_their_order_on_one_worker() {
 
 #[test]
 fn a_spawn_stays_in_the_runtime_of_its_spawner_and_elsewhere_goes_to_the_global_one() {
-    fn worker_name() -> String {
-        std::thread::current()
-            .name()
-            .unwrap_or_default()
-            .to_string()
-    }
     limited(|| {
-        let global = spawn(worker_name).join().unwrap();
+        let global = spawn(os_thread_name).join().unwrap();
         assert!(global.starts_with("greenrt-"), "{global}");
         let own = greenrt::Runtime::builder()
             .workers(2)
@@ -269,9 +263,15 @@ fn a_spawn_stays_in_the_runtime_of_its_spawner_and_elsewhere_goes_to_the_global_
             .build()
             .unwrap();
         for _ in 0..100 {
-            let name = own.run(|| spawn(|| spawn(worker_name).join().unwrap()).join().unwrap());
+            let name = own.run(|| {
+                spawn(|| spawn(os_thread_name).join().unwrap())
+                    .join()
+                    .unwrap()
+            });
             assert!(name.starts_with("own-"), "{name}");
-            let name = spawn(|| spawn(worker_name).join().unwrap()).join().unwrap();
+            let name = spawn(|| spawn(os_thread_name).join().unwrap())
+                .join()
+                .unwrap();
             assert!(name.starts_with("greenrt-"), "{name}");
         }
     });

@@ -4,19 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
-use std::thread::ThreadId;
 use std::time::Duration;
 
 use greenrt::{JoinHandle, Runtime, park, sleep, spawn, spawn_local, timeout, yield_now};
 
 use super::support::{
-    Random, Stream, limited, on_each_runtime, runtime, spawn_at, spin_until, wait_until, with_seeds,
+    Random, Stream, limited, on_each_runtime, os_thread, os_thread_name, runtime, spawn_at,
+    spin_until, wait_until, with_seeds,
 };
-
-/// The calling OS thread, whichever green thread asks.
-fn os_thread() -> ThreadId {
-    std::thread::current().id()
-}
 
 #[test]
 fn a_placed_thread_runs_on_its_worker() {
@@ -29,9 +24,8 @@ fn a_placed_thread_runs_on_its_worker() {
                 .unwrap();
             runtime.run(move || {
                 for worker in (0..n_workers).chain((0..n_workers).rev()) {
-                    let name = || std::thread::current().name().map(String::from);
-                    let ran_on = spawn_at(worker, name).join().unwrap();
-                    assert_eq!(ran_on, Some(format!("placed-{worker}")));
+                    let ran_on = spawn_at(worker, os_thread_name).join().unwrap();
+                    assert_eq!(ran_on, format!("placed-{worker}"));
                 }
             });
         }
@@ -155,10 +149,7 @@ fn a_thread_stays_on_its_os_thread_for_life() {
 fn spread(
     n_workers: usize,
     n: usize,
-    spawn_all: impl FnOnce(
-        &Runtime,
-        Arc<dyn Fn() -> ThreadId + Send + Sync>,
-    ) -> Vec<JoinHandle<ThreadId>>,
+    spawn_all: impl FnOnce(&Runtime, Arc<dyn Fn() -> u64 + Send + Sync>) -> Vec<JoinHandle<u64>>,
 ) -> (usize, usize) {
     let runtime = runtime(n_workers);
     let n_parked = Arc::new(AtomicUsize::new(0));
@@ -172,7 +163,7 @@ fn spread(
     };
     let threads = spawn_all(&runtime, Arc::new(live));
     wait_until(|| n_parked.load(Relaxed) == n);
-    let mut counts: HashMap<ThreadId, usize> = HashMap::new();
+    let mut counts: HashMap<u64, usize> = HashMap::new();
     for thread in threads {
         thread.thread().unpark();
         *counts.entry(thread.join().unwrap()).or_default() += 1;

@@ -25,7 +25,8 @@ fn a_hundred_thousand_parked_threads_need_few_mappings_and_little_memory() {
             assert!(n_mappings < 1000, "{n_mappings} mappings");
             let bytes = with.rss_bytes + with.page_table_bytes;
             let each = (bytes - before.rss_bytes - before.page_table_bytes) / N as u64;
-            assert!(each < 10_000, "{each} bytes each");
+            // Unoptimised frames take a page more than those that the benchmark measures.
+            assert!(each < 15_000, "{each} bytes each");
             println!("{n_mappings} mappings, {each} bytes each");
             threads.iter().for_each(|thread| thread.thread().unpark());
             threads

@@ -22,6 +22,20 @@ use std::time::Duration;
 use greenrt::lowlevel::Io;
 use greenrt::{Clock, JoinHandle, ManualClock, Runtime, Thread};
 
+/// The number of the calling OS thread, whichever green thread asks, and whoever has its
+/// thread-locals.
+pub(crate) fn os_thread() -> u64 {
+    let link = std::fs::read_link("/proc/thread-self").unwrap();
+    let number = link.file_name().unwrap().to_str().unwrap();
+    number.parse().unwrap()
+}
+
+/// The name of the calling OS thread, whichever green thread asks: its first 15 bytes.
+pub(crate) fn os_thread_name() -> String {
+    let name = std::fs::read_to_string("/proc/thread-self/comm").unwrap();
+    name.trim_end().to_string()
+}
+
 /// A test that takes longer than this hangs, or the machine is very busy.
 const LIMIT: Duration = Duration::from_secs(120);
 

@@ -1,13 +1,11 @@
 //! The workloads on greenrt.
 
-use std::cell::Cell;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
-use greenrt::{JoinHandle, park, sleep, spawn, spawn_local, yield_now};
+use greenrt::{JoinHandle, park, sleep, spawn, yield_now};
 
 use super::{Work, count_spawn, durations, make_room_for_late, note_late};
 use crate::child::{Cost, Watch};
@@ -110,21 +108,21 @@ fn sleeps(number: u64) {
 }
 
 fn parked(n: u64) -> Cost {
-    let n_parked = Rc::new(Cell::new(0));
+    let n_parked = Arc::new(AtomicU64::new(0));
     let watch = Watch::start();
     let _threads: Vec<JoinHandle<()>> = (0..n)
         .map(|_| {
             count_spawn();
-            let n_parked = Rc::clone(&n_parked);
-            spawn_local(move || {
-                n_parked.set(n_parked.get() + 1);
+            let n_parked = Arc::clone(&n_parked);
+            spawn(move || {
+                n_parked.fetch_add(1, Relaxed);
                 loop {
                     park();
                 }
             })
         })
         .collect();
-    while n_parked.get() < n {
+    while n_parked.load(Relaxed) < n {
         yield_now();
     }
     super::end_parked(watch.stop(n))
