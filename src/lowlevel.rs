@@ -5,6 +5,9 @@
 
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+pub use greenrt_arch::socket;
 
 pub use crate::reactor::io::Io;
 use crate::thread::Thread;
@@ -44,6 +47,26 @@ pub fn cancel(thread: &Thread) {
 /// Those of `listen(2)`.
 pub fn listen_max(fd: BorrowedFd<'_>) -> io::Result<()> {
     greenrt_arch::fd::listen_max(fd)
+}
+
+/// Whether a descriptor is in non-blocking mode (`O_NONBLOCK`).
+///
+/// # Errors
+///
+/// Those of `fcntl(2)`.
+pub fn is_nonblocking(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    greenrt_arch::fd::is_nonblocking(fd)
+}
+
+/// Whether `fd` can be read (or written) without waiting, asked of the system.
+///
+/// For descriptors in blocking mode whose operations have no form that does not wait.
+///
+/// # Errors
+///
+/// Those of `poll(2)`.
+pub fn is_ready(fd: BorrowedFd<'_>, writable: bool) -> io::Result<bool> {
+    greenrt_arch::fd::wait(fd, writable, Some(Duration::ZERO))
 }
 
 /// Whether a descriptor is a stream socket, such as TCP, so that

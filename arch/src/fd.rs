@@ -1,6 +1,6 @@
 //! One descriptor at a time: blocking on it, asking what it is.
 
-#![expect(unsafe_code, reason = "asks the kernel about a socket")]
+#![expect(unsafe_code, reason = "asks the kernel about a descriptor")]
 
 use std::ffi::c_int;
 use std::io;
@@ -64,6 +64,22 @@ pub fn wait(fd: BorrowedFd<'_>, writable: bool, timeout: Option<Duration>) -> io
 pub fn listen_max(fd: BorrowedFd<'_>) -> io::Result<()> {
     // The kernel lowers it to its own maximum.
     os::listen(fd.as_raw_fd(), c_int::MAX)
+}
+
+/// Whether `fd` is in non-blocking mode, in which operations fail with `WouldBlock` rather than wait.
+///
+/// The mode belongs to the open file description, so duplicates of `fd` share it, also those in
+/// other processes.
+///
+/// # Errors
+///
+/// Those of `fcntl(2)`.
+pub fn is_nonblocking(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    // SAFETY: no memory is passed.
+    match unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) } {
+        -1 => Err(io::Error::last_os_error()),
+        flags => Ok(flags & libc::O_NONBLOCK != 0),
+    }
 }
 
 /// Whether `fd` is a stream socket: TCP, or a stream of the Unix domain.

@@ -12,6 +12,7 @@
 //! | [`context`]  | stack, frame and instruction pointer of the caller; prefetch         |
 //! | [`epoll`]    | waiting for readiness with nanosecond timeouts                       |
 //! | [`fd`]       | blocking on one descriptor; questions and settings of sockets        |
+//! | [`socket`]   | reading and writing without waiting; options of sockets              |
 //! | [`errno`]    | the few errors the runtime makes itself                              |
 //! | [`clock`]    | monotonic time, CPU time                                             |
 //! | [`usage`]    | what the process holds, for tests and benchmarks                     |
@@ -43,6 +44,7 @@ pub mod fd;
 mod os;
 pub mod overflow;
 pub mod page;
+pub mod socket;
 pub mod stack;
 pub mod thread_block;
 pub mod usage;

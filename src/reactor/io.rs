@@ -15,7 +15,11 @@ use crate::cancel;
 use crate::park::{self, Ended};
 use crate::scheduler::{self, Section};
 
-/// A descriptor in non-blocking mode whose operations wait without blocking the worker.
+/// A descriptor whose operations wait without blocking the worker.
+///
+/// What it is given as an operation must not wait itself: either the descriptor is in non-blocking
+/// mode, or the call says so ([`lowlevel::socket`](crate::lowlevel::socket)). That mode is nothing
+/// to be set on a descriptor from elsewhere: others may share it and not expect it.
 ///
 /// On a green thread an operation that would block parks; elsewhere it blocks the OS thread in
 /// `poll(2)`. Any number of threads may use it at once.
@@ -51,8 +55,7 @@ impl Drop for Registration {
 }
 
 impl<T: AsFd> Io<T> {
-    /// Wraps a descriptor, which must be in non-blocking mode: otherwise its operations block the
-    /// worker.
+    /// Wraps a descriptor. Its mode stays as it is.
     pub fn new(inner: T) -> Self {
         let source = Source::new(inner.as_fd().as_raw_fd());
         Io {
@@ -193,7 +196,11 @@ impl<T: AsFd> Io<T> {
         let mut limit = Limit::new(timeout);
         while source.ready(Direction::Write).is_none() {
             if !limit.wait(source, Direction::Write)? {
-                return Err(errno::timed_out());
+                // As in `run`: the answer may have come, and nobody has looked yet.
+                return match fd::wait(self.inner.as_fd(), true, Some(Duration::ZERO))? {
+                    true => Ok(()),
+                    false => Err(errno::timed_out()),
+                };
             }
         }
         Ok(())
@@ -214,19 +221,23 @@ impl<T: AsFd> Io<T> {
         cancel::check(&section);
         let mut limit = Limit::new(timeout);
         loop {
-            let Some(seen) = source.ready(direction) else {
-                if !limit.wait(source, direction)? {
-                    return Err(errno::would_block());
-                }
-                continue;
+            let seen = match source.ready(direction) {
+                Some(seen) => Some(seen),
+                None if limit.wait(source, direction)? => continue,
+                // The time is up. What came before that may be an event that nobody has looked at
+                // yet, so it is tried once more.
+                None => None,
             };
             let turn = Turn { source, direction };
             match operation(&self.inner) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    source.would_block(direction, seen);
-                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => match seen {
+                    Some(seen) => source.would_block(direction, seen),
+                    None => return Err(errno::would_block()),
+                },
                 done => {
-                    if done.as_ref().is_ok_and(&is_short) {
+                    if let Some(seen) = seen
+                        && done.as_ref().is_ok_and(&is_short)
+                    {
                         source.was_short(direction, seen);
                     }
                     drop(turn);

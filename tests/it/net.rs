@@ -3,10 +3,10 @@
 use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::{Duration, Instant};
 
 use greenrt::lowlevel::cancel;
@@ -15,8 +15,8 @@ use greenstd::net::{TcpListener, TcpStream};
 use socket2::{Domain, Socket, Type};
 
 use crate::support::{
-    HOUR, limited, named_os_thread, on_each_runtime, on_one_worker, on_os_thread, runtime,
-    spawn_at, wait_until,
+    HOUR, limited, named_os_thread, on_each_runtime, on_one_worker, on_os_thread, os_sleep,
+    runtime, spawn_at, spin_until, wait_until,
 };
 
 const SHORT: Duration = Duration::from_millis(2);
@@ -219,6 +219,32 @@ fn a_limit_ends_a_read_and_the_socket_is_as_good_as_before() {
         assert!(timeout(SHORT, || server.read(&mut [0])).is_err());
         client.write_all(b"b").unwrap();
         assert_eq!(server.read(&mut [0]).unwrap(), 1);
+    });
+}
+
+#[test]
+fn what_came_in_time_is_read_although_nobody_has_looked() {
+    limited(|| {
+        greenrt::run(|| {
+            let (client, server) = pair();
+            server.set_read_timeout(Some(SHORT)).unwrap();
+            let reader = spawn(move || {
+                // Waits once, and then knows that there is no more.
+                (&server).read_exact(&mut [0]).unwrap();
+                let first = (&server).read(&mut [0; 8]).map_err(|e| e.kind());
+                (
+                    first,
+                    timeout(HOUR, || (&server).read(&mut [0])).unwrap().is_err(),
+                )
+            });
+            yield_now();
+            (&client).write_all(b"a").unwrap();
+            wait_until_blocked(reader.thread());
+            // The worker does nothing else until the time is up.
+            (&client).write_all(b"bc").unwrap();
+            os_sleep(2 * SHORT);
+            assert_eq!(reader.join().unwrap(), (Ok(2), true));
+        });
     });
 }
 
@@ -433,6 +459,124 @@ fn who_tries_and_tries_starves_nobody() {
     });
 }
 
+/// How often `busy` gets to act between two turns of a sibling that yields, at most.
+fn acts_between_turns(mut busy: impl FnMut() + Send + 'static) -> usize {
+    let (n_acts, done) = (
+        Arc::new(AtomicUsize::new(0)),
+        Arc::new(AtomicBool::new(false)),
+    );
+    let (count, flag) = (Arc::clone(&n_acts), Arc::clone(&done));
+    let busy = spawn(move || {
+        while !flag.load(Relaxed) {
+            busy();
+            count.fetch_add(1, Relaxed);
+        }
+    });
+    let mut most = 0;
+    let mut last = 0;
+    while last < 20_000 {
+        yield_now();
+        let now = n_acts.load(Relaxed);
+        most = most.max(now - last);
+        last = now;
+    }
+    done.store(true, Relaxed);
+    busy.join().unwrap();
+    most
+}
+
+#[test]
+fn who_need_not_wait_yields_after_128_operations() {
+    on_one_worker(|| {
+        let (client, mut server) = pair();
+        let sender = named_os_thread("sender", move || {
+            let mut client = std::net::TcpStream::from(client);
+            while client.write_all(&[0; 64 * 1024]).is_ok() {}
+        });
+        let most = acts_between_turns(move || drop(server.read(&mut [0; 16]).unwrap()));
+        // 128 that have a credit, and the one that finds none.
+        assert!((2..=129).contains(&most), "{most} reads");
+        on_os_thread(move || drop(sender.join()));
+
+        let (mut client, server) = pair();
+        client.shutdown(greenstd::net::Shutdown::Write).unwrap();
+        let mut server = server;
+        let most = acts_between_turns(move || drop(server.read(&mut [0; 16]).unwrap()));
+        assert_eq!(most, 129);
+        assert_eq!(client.read(&mut [0]).unwrap(), 0);
+    });
+}
+
+/// Latencies of echoes with a client that is an OS thread, on the one worker that `beside` keeps
+/// busy; the median.
+fn latency_beside(beside: impl FnMut() + Send + 'static) -> Duration {
+    let done = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&done);
+    let mut beside = beside;
+    let beside = spawn(move || {
+        while !flag.load(Relaxed) {
+            beside();
+        }
+    });
+    let (client, server) = pair();
+    let echo = spawn(move || io::copy(&mut &server, &mut &server).unwrap());
+    let client = named_os_thread("client", move || {
+        let mut client = std::net::TcpStream::from(client);
+        client.set_nodelay(true).unwrap();
+        let mut latencies = [(); 31].map(|()| {
+            let start = Instant::now();
+            client.write_all(&[1; 64]).unwrap();
+            client.read_exact(&mut [0; 64]).unwrap();
+            start.elapsed()
+        });
+        latencies.sort();
+        latencies[15]
+    });
+    let latency = on_os_thread(move || client.join().unwrap());
+    done.store(true, Relaxed);
+    beside.join().unwrap();
+    echo.join().unwrap();
+    latency
+}
+
+#[test]
+fn floods_and_hogs_delay_others_by_little() {
+    const BURST: Duration = Duration::from_millis(20);
+    /// On a machine that does nothing else it is a tenth of that.
+    const LITTLE: Duration = Duration::from_millis(30);
+    on_one_worker(|| {
+        // The worker looks at its descriptors after each burst, so an echo takes two at most.
+        let latency = latency_beside(|| {
+            let start = Instant::now();
+            spin_until(|| start.elapsed() >= BURST);
+            yield_now();
+        });
+        assert!(latency < 2 * BURST + LITTLE, "beside a hog {latency:?}");
+
+        let (listener, address) = listen();
+        let done = Arc::new(AtomicBool::new(false));
+        let stop = Arc::clone(&done);
+        let flood = named_os_thread("flood", move || {
+            while !stop.load(Relaxed) {
+                drop(std::net::TcpStream::connect(address));
+            }
+        });
+        let latency = latency_beside(move || drop(listener.accept().unwrap()));
+        assert!(latency < LITTLE, "beside a flood of clients {latency:?}");
+        done.store(true, Relaxed);
+        on_os_thread(move || drop(flood.join()));
+
+        let (client, mut server) = pair();
+        let sender = named_os_thread("sender", move || {
+            let mut client = std::net::TcpStream::from(client);
+            while client.write_all(&[0; 64 * 1024]).is_ok() {}
+        });
+        let latency = latency_beside(move || server.read_exact(&mut [0; 64]).unwrap());
+        assert!(latency < LITTLE, "beside a sender {latency:?}");
+        on_os_thread(move || drop(sender.join()));
+    });
+}
+
 #[test]
 fn failing_operations_starve_nobody() {
     on_one_worker(|| {
@@ -583,5 +727,118 @@ fn green_threads_and_os_threads_share_a_socket() {
         let mut n_bytes: usize = green.into_iter().map(|reader| reader.join().unwrap()).sum();
         n_bytes += on_os_thread(move || os.into_iter().map(|r| r.join().unwrap()).sum::<usize>());
         assert_eq!(n_bytes, 3000);
+    });
+}
+
+#[test]
+fn acceptors_of_an_adopted_listener_never_block_their_workers() {
+    limited(|| {
+        for round in 0..30 {
+            let runtime = runtime(2);
+            runtime.run(move || {
+                // In blocking mode: whoever asks after another has taken the connection must not
+                // wait for the next one in the kernel.
+                let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+                let address = listener.local_addr().unwrap();
+                let listener = TcpListener::from(listener);
+                let n_accepted = Arc::new(AtomicUsize::new(0));
+                let acceptors: Vec<_> = (0..6)
+                    .map(|n| {
+                        let listener = listener.try_clone().unwrap();
+                        let n_accepted = Arc::clone(&n_accepted);
+                        spawn_at(n % 2, move || {
+                            loop {
+                                let _stream = listener.accept().unwrap();
+                                n_accepted.fetch_add(1, Relaxed);
+                            }
+                        })
+                    })
+                    .collect();
+                let n_clients = 20 + round;
+                for _ in 0..n_clients {
+                    TcpStream::connect(address).unwrap();
+                }
+                wait_until(|| n_accepted.load(Relaxed) == n_clients);
+                // Both workers still run others.
+                for worker in [0, 1] {
+                    spawn_at(worker, || ()).join().unwrap();
+                }
+                for acceptor in acceptors {
+                    cancel(acceptor.thread());
+                    assert!(acceptor.join().unwrap_err().is::<Cancelled>());
+                }
+            });
+        }
+    });
+}
+
+// What a descriptor's number stands for.
+
+#[test]
+fn a_socket_that_leaves_is_registered_nowhere() {
+    on_each_runtime(|| {
+        let (mut client, server) = pair();
+        let fd = server.as_raw_fd();
+        let server = Arc::new(server);
+        let reader = Arc::clone(&server);
+        let reader = spawn(move || (&*reader).read_exact(&mut [0]).unwrap());
+        wait_until_blocked(reader.thread());
+        assert!(!epolls_with(fd).is_empty());
+        client.write_all(b"a").unwrap();
+        reader.join().unwrap();
+        let left = OwnedFd::from(Arc::into_inner(server).unwrap());
+        assert_eq!(left.as_raw_fd(), fd);
+        assert_eq!(epolls_with(fd), []);
+        // And may come back, to be registered anew.
+        let server = TcpStream::from(left);
+        let reader = spawn(move || (&server).read_exact(&mut [0]).unwrap());
+        wait_until_blocked(reader.thread());
+        client.write_all(b"a").unwrap();
+        reader.join().unwrap();
+    });
+}
+
+#[test]
+fn a_listener_takes_as_many_clients_as_the_system_allows() {
+    on_each_runtime(|| {
+        let max = fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
+        // std asks for 128: the next but one client is not answered.
+        let n_clients = 600.min(max.trim().parse().unwrap());
+        let (listener, address) = listen();
+        let clients: Vec<_> = (0..n_clients)
+            .map(|_| TcpStream::connect_timeout(&address, HOUR).unwrap())
+            .collect();
+        clients
+            .iter()
+            .for_each(|_| drop(listener.accept().unwrap()));
+    });
+}
+
+#[test]
+fn lingering_is_kept_and_zero_resets() {
+    on_each_runtime(|| {
+        let (client, mut server) = pair();
+        assert_eq!(client.linger().unwrap(), None);
+        let clone = client.try_clone().unwrap();
+        clone.set_linger(Some(Duration::from_secs(3))).unwrap();
+        assert_eq!(client.linger().unwrap(), Some(Duration::from_secs(3)));
+        client.set_linger(Some(Duration::ZERO)).unwrap();
+        drop((client, clone));
+        let error = server.read(&mut [0]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    });
+}
+
+#[test]
+fn a_listener_becomes_an_iterator() {
+    on_each_runtime(|| {
+        let (listener, address) = listen();
+        let acceptor = spawn(move || {
+            let incoming = listener.into_incoming();
+            assert!(format!("{incoming:?}").starts_with("IntoIncoming"));
+            incoming.take(3).filter(Result::is_ok).count()
+        });
+        (0..3).for_each(|_| drop(TcpStream::connect(address).unwrap()));
+        assert_eq!(acceptor.join().unwrap(), 3);
     });
 }

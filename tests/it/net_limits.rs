@@ -2,10 +2,13 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 
+use greenrt::lowlevel::{Io, socket};
 use greenrt::{spawn, yield_now};
 use greenstd::net::{TcpListener, TcpStream};
 use greenstd::thread;
@@ -175,6 +178,87 @@ fn descriptors_that_run_out_while_somebody_accepts() {
             drop(files);
             assert_eq!(acceptor.join().unwrap(), (true, true));
             drop(client);
+        });
+    });
+    died.expect_success();
+}
+
+#[test]
+fn a_number_that_comes_back_with_the_same_file_is_registered_anew() {
+    let child =
+        Child::new("net_limits::a_number_that_comes_back_with_the_same_file_is_registered_anew");
+    let died = child.run(|| {
+        greenrt::run(|| {
+            let (near, mut far) = UnixStream::pair().unwrap();
+            let read_byte = |io: &Arc<Io<UnixStream>>, far: &mut UnixStream| {
+                let io = Arc::clone(io);
+                let reader = spawn(move || {
+                    let mut byte = [0];
+                    io.read_with(None, |socket| socket::receive(socket.as_fd(), &mut byte))
+                        .unwrap();
+                    byte
+                });
+                // Waits for its descriptor now, which is registered by that.
+                yield_now();
+                far.write_all(b"a").unwrap();
+                assert_eq!(reader.join().unwrap(), *b"a");
+            };
+            let mut io = Arc::new(Io::new(near));
+            for _ in 0..20 {
+                read_byte(&io, &mut far);
+                // A duplicate that nobody was told of keeps the registration when this is closed...
+                let number = io.get_ref().as_raw_fd();
+                let duplicate = io.get_ref().try_clone().unwrap();
+                drop(Arc::into_inner(io).unwrap());
+                // ...and its own duplicate has the number again.
+                let again = duplicate.try_clone().unwrap();
+                assert_eq!(again.as_raw_fd(), number);
+                io = Arc::new(Io::new(again));
+                read_byte(&io, &mut far);
+                drop(duplicate);
+            }
+        });
+    });
+    died.expect_success();
+}
+
+#[test]
+fn events_of_a_duplicate_that_was_left_behind_concern_nobody() {
+    let child = Child::new("net_limits::events_of_a_duplicate_that_was_left_behind_concern_nobody");
+    let died = child.run(|| {
+        greenrt::run(|| {
+            for _ in 0..50 {
+                let (old, mut old_far) = UnixStream::pair().unwrap();
+                let (new, mut new_far) = UnixStream::pair().unwrap();
+                let receive = |io: Arc<Io<UnixStream>>| {
+                    spawn(move || {
+                        let mut byte = [0];
+                        io.read_with(None, |socket| socket::receive(socket.as_fd(), &mut byte))
+                            .map(|n| (n, byte))
+                            .unwrap()
+                    })
+                };
+                let old = Arc::new(Io::new(old));
+                let reader = receive(Arc::clone(&old));
+                yield_now();
+                old_far.write_all(b"a").unwrap();
+                reader.join().unwrap();
+                let number = old.get_ref().as_raw_fd();
+                let duplicate = old.get_ref().try_clone().unwrap();
+                drop(Arc::into_inner(old).unwrap());
+                let again = new.try_clone().unwrap();
+                assert_eq!(again.as_raw_fd(), number);
+                let reader = receive(Arc::new(Io::new(again)));
+                yield_now();
+                // An event for the old registration, of which the number is now another file's.
+                old_far.write_all(b"b").unwrap();
+                drop(old_far);
+                (0..3).for_each(|_| yield_now());
+                assert!(!reader.is_finished());
+                new_far.write_all(b"c").unwrap();
+                assert_eq!(reader.join().unwrap(), (1, *b"c"));
+                drop(duplicate);
+            }
         });
     });
     died.expect_success();

@@ -75,3 +75,16 @@ fn stream_sockets_are_told_from_the_rest() -> io::Result<()> {
     assert!(!is_stream_socket(File::open("/")?.as_fd()));
     Ok(())
 }
+
+#[test]
+fn the_mode_is_that_of_the_description() -> io::Result<()> {
+    let _limit = time_limit(60);
+    let (near, _far) = UnixStream::pair()?;
+    let duplicate = near.try_clone()?;
+    for on in [false, true, false] {
+        near.set_nonblocking(on)?;
+        assert_eq!(is_nonblocking(near.as_fd())?, on);
+        assert_eq!(is_nonblocking(duplicate.as_fd())?, on);
+    }
+    Ok(())
+}

@@ -99,6 +99,12 @@ impl Peer {
             .stdout(Stdio::piped());
         // What a peer says when it fails is caught as the last line it prints.
         command.stderr(Stdio::null());
+        // Nothing else that greenrt may be told by its environment.
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("GREENRT_") {
+                command.env_remove(name);
+            }
+        }
         if let Some(kind) = runtime.thread_locals() {
             command.env("GREENRT_THREAD_LOCALS", kind);
         }

@@ -10,6 +10,7 @@ pub(crate) struct Options {
     runtimes: Option<Vec<Runtime>>,
     pub(crate) quick: bool,
     pub(crate) strace: bool,
+    pub(crate) markdown: bool,
     pub(crate) list: bool,
     pub(crate) patience: Duration,
 }
@@ -22,6 +23,7 @@ impl Options {
             runtimes: None,
             quick: false,
             strace: false,
+            markdown: false,
             list: false,
             patience: Duration::from_secs(30),
         };
@@ -49,6 +51,7 @@ impl Options {
                 }
                 "--quick" => options.quick = true,
                 "--strace" => options.strace = true,
+                "--markdown" => options.markdown = true,
                 "--list" => options.list = true,
                 flag if flag.starts_with('-') => return Err(format!("{flag} is not known")),
                 row => options.rows.push(row.to_string()),
@@ -61,19 +64,14 @@ impl Options {
         self.rows.is_empty() || self.rows.iter().any(|part| row.contains(part))
     }
 
-    /// Those of `runtimes` that were asked for; the two settings of greenrt only if named.
+    /// Those that were asked for of the `runtimes` that can do a row; greenrt as it is by default
+    /// only if named.
     pub(crate) fn runtimes(&self, runtimes: &[Runtime]) -> Vec<Runtime> {
-        match &self.runtimes {
-            None => runtimes.to_vec(),
-            Some(wanted) => wanted
-                .iter()
-                .copied()
-                .filter(|wanted| {
-                    runtimes.contains(wanted)
-                        || wanted.thread_locals().is_some() && runtimes.contains(&Runtime::Greenrt)
-                })
-                .collect(),
-        }
+        let Some(wanted) = &self.runtimes else {
+            return runtimes.to_vec();
+        };
+        let can = |wanted: &Runtime| wanted.is_greenrt() || runtimes.contains(wanted);
+        wanted.iter().copied().filter(can).collect()
     }
 
     pub(crate) fn n_rounds(&self, usual: usize) -> usize {

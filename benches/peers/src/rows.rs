@@ -6,14 +6,16 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::Runtime::{self, Epoll, Greenrt, May, Smol, Threads, Tokio};
+use crate::Runtime::{self, Epoll, May, Private, Shared, Smol, Threads, Tokio};
 use crate::child::{self, Peer};
+use crate::goal::{AtMost, Goal, Times, TimesRow};
 use crate::options::Options;
 use crate::quiet::Patience;
-use crate::report::{self, Outcome};
+use crate::report::{Measured, Outcome, Report};
+use crate::serve::HOG_BURST;
 
-const THREADED: &[Runtime] = &[Greenrt, Tokio, Smol, May, Threads];
-const SERVERS: &[Runtime] = &[Greenrt, Epoll, Tokio, Smol, May, Threads];
+const THREADED: &[Runtime] = &[Shared, Private, Tokio, May, Smol, Threads];
+const SERVERS: &[Runtime] = &[Shared, Private, Epoll, Tokio, May, Smol, Threads];
 
 /// How often the servers of a row are started anew, so that no figure hangs on one lucky layout of
 /// memory.
@@ -24,6 +26,7 @@ struct Row {
     /// What is measured; the first is what is compared.
     columns: &'static [&'static str],
     runtimes: &'static [Runtime],
+    goals: &'static [Goal],
     n_rounds: usize,
     kind: Kind,
 }
@@ -64,133 +67,145 @@ enum Load {
 const EACH: &[&str] = &["CPU ns", "wall ns"];
 const PER_REQUEST: &[&str] = &["CPU us", "requests/s", "p50 us", "p99 us"];
 
-fn rows() -> Vec<Row> {
-    let work = |name, work| Row {
-        name,
-        columns: EACH,
-        runtimes: THREADED,
-        n_rounds: 10,
-        kind: Kind::Work(work, &[1, 0]),
+const YIELD: &[Goal] = &[Goal::new(0, AtMost(15.0), AtMost(40.0))];
+const CHANNEL: &[Goal] = &[Goal::new(0, AtMost(120.0), AtMost(180.0))];
+const SPAWN: &[Goal] = &[Goal::new(0, AtMost(100.0), AtMost(200.0))];
+const SPAWN_ALL: &[Goal] = &[Goal::new(0, AtMost(200.0), AtMost(300.0))];
+const SKYNET: &[Goal] = &[Goal::new(1, AtMost(0.4), AtMost(0.8))];
+const SLEEPS: &[Goal] = &[
+    Goal::new(0, AtMost(0.5), AtMost(0.75)),
+    Goal::new(2, AtMost(0.2), AtMost(0.3)),
+];
+const PARKED: &[Goal] = &[
+    Goal::new(0, AtMost(4800.0), AtMost(9500.0)),
+    Goal::new(1, AtMost(3.0), AtMost(6.0)),
+];
+/// One receive and one send each, as a bare loop makes them.
+const ECHO: &[Goal] = &[
+    Goal::new(0, Times(1.03, Epoll), Times(1.05, Epoll)),
+    Goal::both(0, Times(1.0, Tokio)),
+];
+const HTTP: &[Goal] = &[Goal::new(0, Times(1.08, Epoll), Times(1.12, Epoll))];
+const ECHO_64_ON_2: &[Goal] = &[Goal::both(0, TimesRow(1.1, "echo/64_connections"))];
+const ECHO_1000_ON_2: &[Goal] = &[Goal::both(0, TimesRow(1.1, "echo/1000_connections"))];
+const SKEW: &[Goal] = &[Goal::both(0, AtMost(10.0))];
+const CHURN: &[Goal] = &[Goal::new(0, Times(1.04, Epoll), Times(1.08, Epoll))];
+const IDLE: &[Goal] = &[
+    Goal::new(0, AtMost(6000.0), AtMost(11_000.0)),
+    Goal::both(1, AtMost(0.0)),
+];
+const HOG: &[Goal] = &[Goal::both(0, AtMost(1.5 * HOG_BURST.as_millis() as f64))];
+
+/// Shorter than a struct of names for what every row has.
+fn row(
+    name: &'static str,
+    columns: &'static [&'static str],
+    n_rounds: usize,
+    goals: &'static [Goal],
+    kind: Kind,
+) -> Row {
+    let runtimes = match kind {
+        Kind::Work(..) => THREADED,
+        Kind::Net(_) => SERVERS,
     };
-    let net = |name, columns, n_rounds, net| Row {
+    Row {
         name,
         columns,
-        runtimes: SERVERS,
+        runtimes,
+        goals,
         n_rounds,
-        kind: Kind::Net(net),
-    };
-    let echo = |name, n_workers, n_connections| {
-        let load = Load::Echo(300);
-        net(
-            name,
-            PER_REQUEST,
-            10,
-            Net {
-                protocol: "echo",
-                n_workers,
-                n_connections,
-                load,
-            },
-        )
+        kind,
+    }
+}
+
+/// A server on `n_workers`, loaded over so many connections.
+fn net(protocol: &'static str, n_workers: usize, n_connections: usize, load: Load) -> Kind {
+    Kind::Net(Net {
+        protocol,
+        n_workers,
+        n_connections,
+        load,
+    })
+}
+
+fn rows() -> Vec<Row> {
+    let work = |name, work, goals| row(name, EACH, 10, goals, Kind::Work(work, &[1, 0]));
+    let echo = |name, n_workers, n_connections, goals| {
+        let kind = net("echo", n_workers, n_connections, Load::Echo(300));
+        row(name, PER_REQUEST, 10, goals, kind)
     };
     let http = |name, n_connections| {
-        let load = Load::Wrk(1);
-        let columns = &["CPU us", "requests/s"];
-        net(
-            name,
-            columns,
-            10,
-            Net {
-                protocol: "http",
-                n_workers: 1,
-                n_connections,
-                load,
-            },
-        )
+        let kind = net("http", 1, n_connections, Load::Wrk(1));
+        row(name, &["CPU us", "requests/s"], 10, HTTP, kind)
     };
     let idle = |name, protocol| {
-        let columns = &["bytes each", "wakes/s"];
-        let net_ = Net {
-            protocol,
-            n_workers: 1,
-            n_connections: 9000,
-            load: Load::Idle,
-        };
-        net(name, columns, 3, net_)
+        let kind = net(protocol, 1, 9000, Load::Idle);
+        row(name, &["bytes each", "wakes/s"], 3, IDLE, kind)
     };
-    let all = vec![
-        work("yield/2", "yield_2"),
-        work("yield/1000", "yield_1000"),
-        work("channel/ping_pong", "ping_pong"),
-        work("spawn/join", "spawn_join"),
-        work("spawn/100k_then_join", "spawn_burst"),
-        Row {
-            columns: &["CPU s", "wall s"],
-            n_rounds: 6,
-            ..work("skynet/million_leaves", "skynet")
-        },
-        Row {
-            columns: &["CPU s", "p50 late ms", "p99 late ms", "wall s"],
-            n_rounds: 3,
-            kind: Kind::Work("sleeps", &[3, 0, 1, 2]),
-            ..work("timers/100k_x_3_sleeps", "")
-        },
-        Row {
-            columns: &["bytes each", "seconds", "CPU s"],
-            n_rounds: 3,
-            kind: Kind::Work("parked", &[0, 1, 2]),
-            ..work("memory/million_parked", "")
-        },
-        echo("echo/1_connection", 1, 1),
-        echo("echo/64_connections", 1, 64),
-        echo("echo/1000_connections", 1, 1000),
-        echo("echo/8000_connections", 1, 8000),
-        echo("echo/64_connections_2_workers", 2, 64),
-        echo("echo/1000_connections_2_workers", 2, 1000),
-        net(
+    vec![
+        work("yield/2", "yield_2", YIELD),
+        work("yield/1000", "yield_1000", YIELD),
+        work("channel/ping_pong", "ping_pong", CHANNEL),
+        work("spawn/join", "spawn_join", SPAWN),
+        work("spawn/100k_then_join", "spawn_burst", SPAWN_ALL),
+        row(
+            "skynet/million_leaves",
+            &["CPU s", "wall s"],
+            6,
+            SKYNET,
+            Kind::Work("skynet", &[1, 0]),
+        ),
+        row(
+            "timers/100k_x_3_sleeps",
+            &["CPU s", "p50 late ms", "p99 late ms", "wall s"],
+            3,
+            SLEEPS,
+            Kind::Work("sleeps", &[3, 0, 1, 2]),
+        ),
+        row(
+            "memory/million_parked",
+            &["bytes each", "seconds", "CPU s"],
+            3,
+            PARKED,
+            Kind::Work("parked", &[0, 1, 2]),
+        ),
+        echo("echo/1_connection", 1, 1, &[]),
+        echo("echo/64_connections", 1, 64, ECHO),
+        echo("echo/1000_connections", 1, 1000, ECHO),
+        echo("echo/8000_connections", 1, 8000, ECHO),
+        echo("echo/64_connections_2_workers", 2, 64, ECHO_64_ON_2),
+        echo("echo/1000_connections_2_workers", 2, 1000, ECHO_1000_ON_2),
+        row(
             "skew/8000_accepts_2_workers",
             &["skew %"],
             3,
-            Net {
-                protocol: "echo",
-                n_workers: 2,
-                n_connections: 8000,
-                load: Load::Skew,
-            },
+            SKEW,
+            net("echo", 2, 8000, Load::Skew),
         ),
-        net(
+        row(
             "churn/connect_echo_close",
             PER_REQUEST,
             10,
-            Net {
-                protocol: "echo",
-                n_workers: 1,
-                n_connections: 64,
-                load: Load::Churn(300),
-            },
+            CHURN,
+            net("echo", 1, 64, Load::Churn(300)),
         ),
         http("http/64_connections", 64),
         http("http/1000_connections", 1000),
         idle("idle/9000_http_connections", "http"),
         idle("idle/9000_http_connections_buffer_1k", "small_http"),
-        net(
+        row(
             "hog/1000_connections_beside_20_ms_bursts",
             &["p99.9 ms", "p50 ms", "max ms", "requests/s"],
             4,
-            Net {
-                protocol: "hog_echo",
-                n_workers: 1,
-                n_connections: 1000,
-                load: Load::Latency(1500),
-            },
+            HOG,
+            net("hog_echo", 1, 1000, Load::Latency(1500)),
         ),
-    ];
-    all
+    ]
 }
 
 pub(crate) fn run(options: &Options) {
     let start = Instant::now();
-    println!("first = greenrt unless --runtimes says otherwise; x first: above 1 costs more");
+    let mut report = Report::default();
     for row in rows().iter().filter(|row| options.wants(row.name)) {
         let runtimes = options.runtimes(row.runtimes);
         if options.list {
@@ -216,17 +231,23 @@ pub(crate) fn run(options: &Options) {
                 _ => measure_net(&mut patience, net, n_rounds, options.quick, &mut outcomes),
             },
         }
-        report::print(row.name, row.columns, &outcomes, patience.n_disturbed);
-        if let Kind::Net(
-            net @ Net {
-                load: Load::Echo(_),
-                ..
-            },
-        ) = row.kind
-            && options.strace
-        {
-            print_system_calls(net, &outcomes);
-        }
+        let calls = match row.kind {
+            Kind::Net(net) if options.strace && matches!(net.load, Load::Echo(_)) => {
+                system_calls_of_each(net, &outcomes)
+            }
+            _ => Vec::new(),
+        };
+        report.add(Measured {
+            name: row.name,
+            columns: row.columns,
+            goals: row.goals,
+            outcomes,
+            n_disturbed: patience.n_disturbed,
+        });
+        calls.iter().for_each(|line| println!("  {line}"));
+    }
+    if options.markdown {
+        report.print_markdown();
     }
     println!("\ntook {} s", start.elapsed().as_secs());
 }
@@ -447,21 +468,23 @@ fn measure_once_each(patience: &mut Patience, net: Net, n_rounds: usize, outcome
     });
 }
 
-/// Counts the system calls of an echo with strace.
-fn print_system_calls(net: Net, outcomes: &[Outcome]) {
+/// Counts the system calls of an echo with strace, runtime by runtime.
+fn system_calls_of_each(net: Net, outcomes: &[Outcome]) -> Vec<String> {
     if !has("strace") {
-        println!("  --strace: needs strace (apt-get install strace)");
-        return;
+        return vec!["--strace: needs strace (apt-get install strace)".into()];
     }
-    for outcome in outcomes.iter().filter(|outcome| outcome.failure.is_none()) {
+    let outcomes = outcomes.iter().filter(|outcome| outcome.failure.is_none());
+    let lines = outcomes.map(|outcome| {
         let name = outcome.runtime.name();
         match system_calls(net, outcome.runtime) {
-            Ok(calls) => println!("  {name:8} system calls per echo: {calls}"),
-            Err(error) => println!("  {name:8} system calls: {error}"),
+            Ok(calls) => format!("{name:8} system calls per echo: {calls}"),
+            Err(error) => format!("{name:8} system calls: {error}"),
         }
-    }
+    });
+    lines.collect()
 }
 
+/// Those that an echo makes itself, and waits for events, which many echoes may share.
 fn system_calls(net: Net, runtime: Runtime) -> Result<String, String> {
     let mut pair = Pair::start(net, runtime)?;
     pair.tell(&format!("connect {}", net.n_connections))?;
@@ -483,18 +506,33 @@ fn system_calls(net: Net, runtime: Runtime) -> Result<String, String> {
     let result = pair.tell("echo 300")?;
     // SAFETY: no memory is passed; the process is our child and not waited for yet.
     unsafe { libc::kill(strace.id() as i32, libc::SIGINT) };
-    let mut calls = Vec::new();
     let output = BufReader::new(strace.stderr.take().expect("asked for above"));
-    for line in output.lines().map_while(Result::ok) {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        if let [n, name] = words[..]
-            && let Ok(n) = n.parse::<f64>()
-            && name != "total"
-            && n / result[0] >= 0.001
-        {
-            calls.push(format!("{name} {:.3}", n / result[0]));
-        }
-    }
+    let lines: Vec<String> = output.lines().map_while(Result::ok).collect();
     strace.wait().map_err(|error| error.to_string())?;
-    Ok(calls.join(", "))
+    let mut calls: Vec<(f64, &str)> = lines
+        .iter()
+        .filter_map(|line| line.split_whitespace().collect::<Vec<_>>().try_into().ok())
+        .filter_map(|[n, name]: [&str; 2]| Some((n.parse::<f64>().ok()? / result[0], name)))
+        .filter(|(_, name)| *name != "total")
+        .collect();
+    if calls.is_empty() {
+        return Err(lines.join("; "));
+    }
+    calls.sort_by(|(a, _), (b, _)| b.total_cmp(a));
+    let is_wait = |name: &str| name.starts_with("epoll_") && name.contains("wait");
+    let sum = |wait: bool| -> f64 {
+        let those = calls.iter().filter(|(_, name)| is_wait(name) == wait);
+        those.fold(0.0, |sum, (n, _)| sum + n)
+    };
+    let each: Vec<String> = calls
+        .iter()
+        .filter(|(n, _)| *n >= 0.001)
+        .map(|(n, name)| format!("{name} {n:.3}"))
+        .collect();
+    Ok(format!(
+        "{:.3} and {:.3} waits for events ({})",
+        sum(false),
+        sum(true),
+        each.join(", ")
+    ))
 }

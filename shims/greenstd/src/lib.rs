@@ -28,11 +28,14 @@
 //! | std path                | here                      | what differs                                     |
 //! |-------------------------|---------------------------|--------------------------------------------------|
 //! | `net::TcpListener`      | [`net::TcpListener`]      | longest backlog; descriptor is non-blocking      |
-//! | `net::TcpStream`        | [`net::TcpStream`]        | timeouts cost no system call; as above           |
+//! | `net::TcpStream`        | [`net::TcpStream`]        | timeouts cost no system call                     |
 //! | `net::Incoming`         | [`net::Incoming`]         | nothing                                          |
 //! | `net::ToSocketAddrs`    | std's                     | looking up a *name* blocks the worker for now    |
 //! | `net::UdpSocket`        | not yet                   |                                                  |
 //! | rest of `net`           | std's                     | never blocks                                     |
+//! | `os::fd`, `os::raw`     | std's                     | nothing                                          |
+//! | `os::unix`              | std's                     | without sockets: see [`os`]                      |
+//! | `os::linux::net::TcpStreamExt` | [`os::linux::net::TcpStreamExt`] | a trait of its own, std's is sealed |
 //! | `thread::spawn`         | [`thread::spawn`]         | a green thread, everywhere; stack of 1 MiB       |
 //! | `thread::Builder`       | [`thread::Builder`]       | stacks up to 8 MiB; no `spawn_unchecked`         |
 //! | `thread::JoinHandle`    | [`thread::JoinHandle`]    | `Send` if the result is                          |
@@ -57,6 +60,7 @@
 
 pub mod io;
 pub mod net;
+pub mod os;
 pub mod sleep;
 pub mod thread;
 

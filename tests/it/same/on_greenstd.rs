@@ -1,5 +1,6 @@
 //! greenstd on green threads of every kind of runtime, and with its main thread off them.
 
+use greenstd as root;
 use greenstd::{net, thread};
 
 use crate::support::on_each_runtime_and_off as run;
@@ -8,6 +9,8 @@ use crate::support::on_each_runtime_and_off as run;
 mod fd_tests;
 #[path = "net.rs"]
 mod net_tests;
+#[path = "paths.rs"]
+mod paths_tests;
 #[path = "random.rs"]
 pub(super) mod random;
 #[path = "thread.rs"]

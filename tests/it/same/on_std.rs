@@ -1,5 +1,6 @@
 //! std on OS threads.
 
+use std as root;
 use std::{net, thread};
 
 use crate::support::limited as run;
@@ -8,6 +9,8 @@ use crate::support::limited as run;
 mod fd_tests;
 #[path = "net.rs"]
 mod net_tests;
+#[path = "paths.rs"]
+mod paths_tests;
 #[path = "random.rs"]
 pub(super) mod random;
 #[path = "thread.rs"]

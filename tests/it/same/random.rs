@@ -4,6 +4,8 @@ use std::io::{ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use socket2::SockRef;
+
 use super::net::{Shutdown, TcpListener, TcpStream};
 use super::thread;
 use crate::support::Random;
@@ -84,7 +86,7 @@ fn show<T: std::fmt::Debug>(result: std::io::Result<T>) -> String {
 fn act(ends: &mut [End; 2], random: &mut Random) -> Option<(&'static str, String)> {
     let [me, peer] = ends;
     let stays_open = !(me.has_ended && peer.has_ended);
-    match random.below(20) {
+    match random.below(26) {
         0..=2 if !me.has_ended && !peer.is_deaf => {
             let n = 1 + random.below(3000) as usize;
             if peer.n_coming + n > IN_FLIGHT_MAX {
@@ -171,7 +173,7 @@ fn act(ends: &mut [End; 2], random: &mut Random) -> Option<(&'static str, String
             me.first = me.first.wrapping_add(n as u8);
             Some(("send to one who waits", outcome))
         }
-        12 if !me.has_ended && !peer.is_deaf && peer.n_coming == 0 => {
+        12 if random.below(6) == 0 && !me.has_ended && !peer.is_deaf && peer.n_coming == 0 => {
             // Until there is no more room, and out again.
             let mut stream = me.any(random);
             stream.set_nonblocking(true).unwrap();
@@ -211,8 +213,18 @@ fn act(ends: &mut [End; 2], random: &mut Random) -> Option<(&'static str, String
         // Clones share their settings in greenstd only with those that never were descriptors.
         16 if me.handles.len() == 1 => {
             let stream = me.handles.pop().unwrap();
-            me.handles.push(TcpStream::from(OwnedFd::from(stream)));
-            Some(("through a descriptor", String::new()))
+            let mode = random.below(2) == 0;
+            stream.set_nonblocking(mode).unwrap();
+            let fd = OwnedFd::from(stream);
+            let mut outcome = show(SockRef::from(&fd).nonblocking());
+            let mut stream = TcpStream::from(fd);
+            if mode && me.n_coming == 0 && !peer.has_ended && !me.is_deaf {
+                outcome += &show(stream.read(&mut [0; 4]));
+            }
+            stream.set_nonblocking(false).unwrap();
+            outcome += &show(SockRef::from(&stream).nonblocking());
+            me.handles.push(stream);
+            Some(("through a descriptor", outcome))
         }
         17 => {
             let (first, second) = (me.any(random), me.any(random));
@@ -257,6 +269,133 @@ fn act(ends: &mut [End; 2], random: &mut Random) -> Option<(&'static str, String
             let outcome = format!("{was_read} {rest} {}", show(end));
             *ends = connect();
             Some(("close", outcome))
+        }
+        20 if random.below(6) == 0 && stays_open && me.n_coming + peer.n_coming == 0 => {
+            // A reset, while somebody waits for it or before.
+            let mut stream = peer.any(random).try_clone().unwrap();
+            let can_read = !me.has_ended && !peer.is_deaf;
+            SockRef::from(me.any(random))
+                .set_linger(Some(Duration::ZERO))
+                .unwrap();
+            let outcomes = if random.below(2) == 0 && can_read {
+                let mut waiting = stream.try_clone().unwrap();
+                let reader = thread::spawn(move || show(waiting.read(&mut [0; 4])));
+                for _ in 0..random.below(3) {
+                    thread::yield_now();
+                }
+                me.handles.clear();
+                vec![reader.join().unwrap(), show(stream.read(&mut [0; 4]))]
+            } else if can_read {
+                me.handles.clear();
+                let room = &mut [0; 4];
+                let first = match random.below(3) {
+                    0 => stream.read(room),
+                    1 => stream.read_vectored(&mut [IoSliceMut::new(room)]),
+                    _ => stream.peek(room),
+                };
+                vec![show(first), show(stream.read(&mut [0; 4]))]
+            } else {
+                return None;
+            };
+            let outcome = format!(
+                "{outcomes:?} {} {} {} {}",
+                show(stream.write(b"x")),
+                show(stream.write_vectored(&[IoSlice::new(b"x")])),
+                show(stream.peer_addr()),
+                show(stream.shutdown(Shutdown::Both)),
+            );
+            *ends = connect();
+            Some(("reset", outcome))
+        }
+        21 if random.below(6) == 0 && me.n_coming == 0 && !peer.has_ended && !me.is_deaf => {
+            // A shutdown, while somebody waits for what does not come.
+            let mut waiting = me.any(random).try_clone().unwrap();
+            let reader = thread::spawn(move || show(waiting.read(&mut [0; 4])));
+            for _ in 0..random.below(3) {
+                thread::yield_now();
+            }
+            let how = if me.has_ended || random.below(2) == 0 {
+                Shutdown::Read
+            } else {
+                me.has_ended = true;
+                Shutdown::Both
+            };
+            me.is_deaf = true;
+            let outcome = show(me.any(random).shutdown(how)) + &reader.join().unwrap();
+            Some(("shut down who reads", outcome))
+        }
+        22 => {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = listener.local_addr().unwrap();
+            let outcome = match random.below(4) {
+                0 => {
+                    drop(listener);
+                    show(TcpStream::connect(address).map(drop))
+                }
+                1 => show(TcpListener::bind(address).map(drop)),
+                2 => show(TcpStream::connect_timeout(&address, Duration::ZERO).map(drop)),
+                _ => {
+                    listener.set_nonblocking(true).unwrap();
+                    let none = show(listener.accept().map(drop));
+                    listener.set_nonblocking(false).unwrap();
+                    let acceptor = thread::spawn(move || show(listener.accept().map(drop)));
+                    let client = show(TcpStream::connect(address).map(drop));
+                    none + &client + &acceptor.join().unwrap()
+                }
+            };
+            Some(("listen and connect", outcome))
+        }
+        23 if me.n_coming > 0 => {
+            // A timeout and a mode that do not matter once there is something to read.
+            let (first, mut second) = (me.any(random), me.any(random));
+            assert_eq!(first.peek(&mut [0]).unwrap(), 1);
+            let before = first.read_timeout().unwrap();
+            first
+                .set_read_timeout(Some(Duration::from_micros(1)))
+                .unwrap();
+            first.set_nonblocking(random.below(2) == 0).unwrap();
+            let mut bytes = [0; 1];
+            let outcome = show(second.read(&mut bytes));
+            first.set_nonblocking(false).unwrap();
+            first.set_read_timeout(before).unwrap();
+            assert_eq!(bytes, [me.first], "{outcome}");
+            me.took(1);
+            Some(("read what is there", outcome))
+        }
+        24 if random.below(3) == 0 && !me.has_ended && !peer.is_deaf && peer.n_coming == 0 => {
+            // More than is on its way at once, to one who reads meanwhile.
+            let n = 300_000;
+            let mut reading = peer.any(random).try_clone().unwrap();
+            let first = peer.first;
+            let reader = thread::spawn(move || {
+                let mut bytes = vec![0; n];
+                let outcome = show(reading.read_exact(&mut bytes));
+                assert!(bytes == bytes_from(first, n));
+                outcome
+            });
+            let outcome = show(me.any(random).write_all(&bytes_from(first, n)));
+            peer.first = first.wrapping_add(n as u8);
+            Some(("send a lot", outcome + &reader.join().unwrap()))
+        }
+        25 if random.below(6) == 0 && !me.has_ended && !peer.is_deaf && peer.n_coming == 0 => {
+            // No room, and a timeout.
+            let mut stream = me.any(random);
+            let before = stream.write_timeout().unwrap();
+            stream
+                .set_write_timeout(Some(Duration::from_micros(100)))
+                .unwrap();
+            let mut n_written = 0;
+            let outcome = loop {
+                match stream.write(&[9; 50_000]) {
+                    Ok(n) => n_written += n,
+                    Err(error) => break error.kind(),
+                }
+            };
+            stream.set_write_timeout(before).unwrap();
+            peer.any(random)
+                .read_exact(&mut vec![0; n_written])
+                .unwrap();
+            Some(("fill until it is too late", format!("{outcome:?}")))
         }
         _ => None,
     }

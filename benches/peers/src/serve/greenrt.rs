@@ -4,22 +4,30 @@ use std::io;
 
 use greenstd::net::{TcpListener, TcpStream};
 
-use super::{BUFFER_BYTES, Protocol, SMALL_BUFFER_BYTES, compute, count_connection, echo, http};
+use super::{
+    BUFFER_BYTES, Protocol, SMALL_BUFFER_BYTES, announce, compute, count_connection, echo, http,
+};
+use crate::Runtime;
 
-pub(super) fn serve(listener: std::net::TcpListener, protocol: Protocol, n_workers: usize) {
+pub(super) fn serve(kind: Runtime, protocol: Protocol, n_workers: usize) {
+    let accept = move || {
+        kind.verify_thread_locals();
+        accept(protocol);
+    };
     if n_workers == 1 {
-        greenrt::run(|| accept(listener, protocol));
+        greenrt::run(accept);
     } else {
         let runtime = greenrt::Runtime::builder()
             .workers(n_workers)
             .build()
             .expect("a runtime");
-        runtime.run(move || accept(listener, protocol));
+        runtime.run(accept);
     }
 }
 
-fn accept(listener: std::net::TcpListener, protocol: Protocol) {
-    let listener = TcpListener::from(listener);
+fn accept(protocol: Protocol) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    announce(listener.local_addr());
     if protocol == Protocol::HogEcho {
         greenrt::spawn(|| {
             loop {

@@ -13,7 +13,7 @@ mod tokio;
 
 use std::cell::Cell;
 use std::io::{self, Read, Write};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsRawFd;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
@@ -57,16 +57,6 @@ pub(crate) fn child(protocol: &str, runtime: &str, n_workers: &str) {
         "small_http" => Protocol::SmallHttp,
         _ => panic!("there is no protocol {protocol}"),
     };
-    let serve: fn(TcpListener, Protocol, usize) = match Runtime::from_name(runtime).expect("one") {
-        Runtime::Greenrt | Runtime::Shared | Runtime::Private => greenrt::serve,
-        Runtime::Tokio => tokio::serve,
-        Runtime::May => may::serve,
-        Runtime::Smol => smol::serve,
-        Runtime::Threads => threads::serve,
-        Runtime::Epoll => epoll::serve,
-    };
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listen_max(&listener);
     child::answer_parent(|_| {
         let counts = ACCEPTED
             .iter()
@@ -77,11 +67,30 @@ pub(crate) fn child(protocol: &str, runtime: &str, n_workers: &str) {
             .collect::<Vec<_>>()
             .join(" ")
     });
-    println!("{}", listener.local_addr().expect("its address").port());
+    let runtime = Runtime::from_name(runtime).expect("a runtime");
+    let serve: fn(TcpListener, Protocol, usize) = match runtime {
+        Runtime::Tokio => tokio::serve,
+        Runtime::May => may::serve,
+        Runtime::Smol => smol::serve,
+        Runtime::Threads => threads::serve,
+        Runtime::Epoll => epoll::serve,
+        // Listens by itself.
+        Runtime::Greenrt | Runtime::Shared | Runtime::Private => {
+            return greenrt::serve(runtime, protocol, n_workers);
+        }
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listen_max(&listener);
+    announce(listener.local_addr());
     serve(listener, protocol, n_workers);
 }
 
-/// The same long backlog for all; std asks for 128.
+/// Tells where the server listens.
+fn announce(address: io::Result<SocketAddr>) {
+    println!("{}", address.expect("its address").port());
+}
+
+/// The same long backlog for all, which greenrt takes by itself; std asks for 128.
 fn listen_max(listener: &TcpListener) {
     // SAFETY: no memory is passed.
     assert_eq!(unsafe { libc::listen(listener.as_raw_fd(), 1 << 16) }, 0);

@@ -48,8 +48,12 @@ pub(crate) fn child(work: &str, runtime: &str) {
         );
         std::process::exit(1);
     }));
-    let run: fn(Work, u64) -> Cost = match Runtime::from_name(runtime).expect("a runtime") {
-        Runtime::Greenrt | Runtime::Shared | Runtime::Private => greenrt::run,
+    let runtime = Runtime::from_name(runtime).expect("a runtime");
+    let run: fn(Work, u64) -> Cost = match runtime {
+        Runtime::Greenrt | Runtime::Shared | Runtime::Private => {
+            ::greenrt::run(move || runtime.verify_thread_locals());
+            greenrt::run
+        }
         Runtime::Tokio => tokio::run,
         Runtime::May => may::run,
         Runtime::Smol => smol::run,

@@ -9,26 +9,26 @@ use super::{TcpListener, TcpStream};
 use crate::net::socket::Socket;
 
 macro_rules! as_descriptor {
-    ($Socket:ident, $wrap:expr) => {
+    ($Socket:ident, $mode:literal) => {
         impl AsFd for $Socket {
-            /// The descriptor, which is in non-blocking mode.
+            #[doc = concat!("The descriptor. It is in ", $mode, ".")]
             fn as_fd(&self) -> BorrowedFd<'_> {
                 self.socket.expose().as_fd()
             }
         }
 
         impl AsRawFd for $Socket {
-            /// The descriptor's number. It is in non-blocking mode.
+            #[doc = concat!("The descriptor's number. It is in ", $mode, ".")]
             fn as_raw_fd(&self) -> RawFd {
                 self.socket.expose().as_raw_fd()
             }
         }
 
         impl From<OwnedFd> for $Socket {
-            /// Takes over a descriptor, in blocking mode.
+            /// Takes over a descriptor, with its mode and timeouts, and leaves these as they are.
             fn from(fd: OwnedFd) -> Self {
                 $Socket {
-                    socket: Socket::adopt(fd, $wrap),
+                    socket: Socket::adopt(fd),
                 }
             }
         }
@@ -41,7 +41,7 @@ macro_rules! as_descriptor {
         }
 
         impl FromRawFd for $Socket {
-            /// Takes over a descriptor, in blocking mode.
+            /// Takes over a descriptor, with its mode and timeouts, and leaves these as they are.
             unsafe fn from_raw_fd(fd: RawFd) -> Self {
                 // SAFETY: the caller owns the descriptor, and gives it to us.
                 let fd = unsafe { OwnedFd::from_raw_fd(fd) };
@@ -58,5 +58,8 @@ macro_rules! as_descriptor {
     };
 }
 
-as_descriptor!(TcpListener, mio::net::TcpListener::from);
-as_descriptor!(TcpStream, net::TcpStream::from);
+as_descriptor!(
+    TcpListener,
+    "non-blocking mode if it was opened here, otherwise in the mode that the socket's user asked for"
+);
+as_descriptor!(TcpStream, "the mode that the socket's user asked for");

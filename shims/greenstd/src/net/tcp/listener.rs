@@ -46,8 +46,7 @@ use crate::net::{SocketAddr, ToSocketAddrs};
 /// # }
 /// ```
 pub struct TcpListener {
-    /// mio's, because its `accept` makes the new socket non-blocking in the same system call.
-    pub(super) socket: Socket<mio::net::TcpListener>,
+    pub(super) socket: Socket<net::TcpListener>,
 }
 
 /// An iterator over the connections that come in at a [`TcpListener`], without end.
@@ -57,6 +56,15 @@ pub struct TcpListener {
 #[must_use = "iterators are lazy and do nothing unless consumed"]
 pub struct Incoming<'a> {
     listener: &'a TcpListener,
+}
+
+/// The same, of a listener that it owns.
+///
+/// As `std::net::IntoIncoming`, which is not stable yet; made by [`TcpListener::into_incoming`].
+#[derive(Debug)]
+#[must_use = "iterators are lazy and do nothing unless consumed"]
+pub struct IntoIncoming {
+    listener: TcpListener,
 }
 
 impl TcpListener {
@@ -76,7 +84,6 @@ impl TcpListener {
         let listener = net::TcpListener::bind(addr)?;
         listener.set_nonblocking(true)?;
         lowlevel::listen_max(listener.as_fd())?;
-        let listener = mio::net::TcpListener::from_std(listener);
         Ok(TcpListener {
             socket: Socket::new(Io::new(listener)),
         })
@@ -97,7 +104,7 @@ impl TcpListener {
     ///
     /// As std's.
     pub fn try_clone(&self) -> io::Result<TcpListener> {
-        let socket = self.socket.try_clone(mio::net::TcpListener::from)?;
+        let socket = self.socket.try_clone()?;
         Ok(TcpListener { socket })
     }
 
@@ -111,15 +118,7 @@ impl TcpListener {
     ///
     /// As std's. After `EMFILE`, say, the next call may succeed.
     pub fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        let (stream, address) = self.socket.read_with(|listener| {
-            loop {
-                match listener.accept() {
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    done => return done,
-                }
-            }
-        })?;
-        let stream = net::TcpStream::from(stream);
+        let (stream, address) = self.socket.accept_with(net::TcpListener::accept)?;
         Ok((
             TcpStream {
                 socket: Socket::new(Io::new(stream)),
@@ -130,8 +129,18 @@ impl TcpListener {
 
     /// An iterator over the connections that come in, without end, as
     /// [`std::net::TcpListener::incoming`].
+    ///
+    /// Each step parks and is cancelled as [`accept`](TcpListener::accept).
     pub fn incoming(&self) -> Incoming<'_> {
         Incoming { listener: self }
+    }
+
+    /// An iterator over the connections that come in, without end, that keeps the listener: as
+    /// `std::net::TcpListener::into_incoming`, which is not stable yet.
+    ///
+    /// Each step parks and is cancelled as [`accept`](TcpListener::accept).
+    pub fn into_incoming(self) -> IntoIncoming {
+        IntoIncoming { listener: self }
     }
 
     /// Sets `IP_TTL`, as [`std::net::TcpListener::set_ttl`].
@@ -156,33 +165,28 @@ impl TcpListener {
     ///
     /// # Errors
     ///
-    /// As std's; or if no descriptor is free, of which it needs one for a moment.
+    /// As std's.
     #[deprecated(
         since = "0.1.0",
         note = "this option can only be set before the socket is bound"
     )]
     pub fn set_only_v6(&self, only_v6: bool) -> io::Result<()> {
         #[expect(deprecated, reason = "mirrors it")]
-        self.duplicate()?.set_only_v6(only_v6)
+        self.socket.get().set_only_v6(only_v6)
     }
 
     /// The value of `IPV6_V6ONLY`, as `std::net::TcpListener::only_v6`.
     ///
     /// # Errors
     ///
-    /// As std's; or if no descriptor is free, of which it needs one for a moment.
+    /// As std's.
     #[deprecated(
         since = "0.1.0",
         note = "this option can only be set before the socket is bound"
     )]
     pub fn only_v6(&self) -> io::Result<bool> {
         #[expect(deprecated, reason = "mirrors it")]
-        self.duplicate()?.only_v6()
-    }
-
-    /// std's own socket, for the options that mio does not know.
-    fn duplicate(&self) -> io::Result<net::TcpListener> {
-        Ok(self.socket.get().as_fd().try_clone_to_owned()?.into())
+        self.socket.get().only_v6()
     }
 
     /// Takes the error that waits at the socket, as [`std::net::TcpListener::take_error`].
@@ -196,19 +200,19 @@ impl TcpListener {
 
     /// Says whether [`accept`](TcpListener::accept) waits, or fails with `WouldBlock`.
     ///
-    /// As [`std::net::TcpListener::set_nonblocking`]; clones share the mode.
+    /// As [`std::net::TcpListener::set_nonblocking`]; clones share the mode. A thread that tries
+    /// again and again yields now and then, so its siblings run too.
     ///
     /// # Errors
     ///
-    /// None.
+    /// As std's.
     ///
     /// # Differences from std
     ///
-    /// The descriptor itself is always in non-blocking mode; see
+    /// The descriptor of a listener that was opened here is always in non-blocking mode; see
     /// [`net`](crate::net#differences-from-std).
     pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
-        self.socket.set_nonblocking(nonblocking);
-        Ok(())
+        self.socket.set_nonblocking(nonblocking)
     }
 }
 
@@ -228,8 +232,18 @@ impl Iterator for Incoming<'_> {
 
 impl FusedIterator for Incoming<'_> {}
 
+impl Iterator for IntoIncoming {
+    type Item = io::Result<TcpStream>;
+
+    fn next(&mut self) -> Option<io::Result<TcpStream>> {
+        Some(self.listener.accept().map(|(stream, _)| stream))
+    }
+}
+
+impl FusedIterator for IntoIncoming {}
+
 impl From<net::TcpListener> for TcpListener {
-    /// Takes over a socket of std, in blocking mode.
+    /// Takes over a socket of std, with its mode, and leaves that as it is.
     fn from(listener: net::TcpListener) -> Self {
         OwnedFd::from(listener).into()
     }
@@ -238,13 +252,7 @@ impl From<net::TcpListener> for TcpListener {
 impl From<TcpListener> for net::TcpListener {
     /// Hands the socket over to std, in the mode that its user asked for.
     fn from(listener: TcpListener) -> Self {
-        let (listener, blocking) = listener.socket.into_inner();
-        let listener = net::TcpListener::from(listener);
-        if blocking {
-            // Nothing could be done about an error, of which there is none to expect.
-            let _ = listener.set_nonblocking(false);
-        }
-        listener
+        listener.socket.into_inner()
     }
 }
 

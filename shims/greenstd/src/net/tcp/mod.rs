@@ -1,8 +1,9 @@
 //! TCP: streams and those who listen for them.
 
+pub(crate) mod ext;
 mod fd;
 mod listener;
 mod stream;
 
-pub use self::listener::{Incoming, TcpListener};
+pub use self::listener::{Incoming, IntoIncoming, TcpListener};
 pub use self::stream::TcpStream;

@@ -3,11 +3,11 @@
 use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::Duration;
 
-use greenrt::lowlevel::Io;
+use greenrt::lowlevel::{Io, socket};
 
 use crate::net::socket::{Direction, Socket, len_of_all};
 use crate::net::{Shutdown, SocketAddr, ToSocketAddrs};
@@ -111,16 +111,18 @@ impl TcpStream {
     fn connect_to(address: SocketAddr, timeout: Option<Duration>) -> io::Result<TcpStream> {
         let stream = mio::net::TcpStream::connect(address)?;
         let io = Io::new(net::TcpStream::from(stream));
+        if timeout == Some(Duration::ZERO) {
+            // The error that std has for this, which comes after those of the address.
+            io.get_ref().set_read_timeout(timeout)?;
+        }
         // On the way, or there already? The other end is known once it has answered.
         if io.try_with(net::TcpStream::peer_addr).is_err() {
-            if timeout == Some(Duration::ZERO) {
-                io.get_ref().set_read_timeout(timeout)?;
-            }
             io.wait_connected(timeout)?;
             if let Some(error) = io.get_ref().take_error()? {
                 return Err(error);
             }
         }
+        io.get_ref().set_nonblocking(false)?;
         Ok(TcpStream {
             socket: Socket::new(io),
         })
@@ -161,7 +163,7 @@ impl TcpStream {
     ///
     /// As std's.
     pub fn try_clone(&self) -> io::Result<TcpStream> {
-        let socket = self.socket.try_clone(net::TcpStream::from)?;
+        let socket = self.socket.try_clone()?;
         Ok(TcpStream { socket })
     }
 
@@ -225,7 +227,33 @@ impl TcpStream {
     ///
     /// As std's.
     pub fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
-        self.socket.read_with(|stream| stream.peek(buf))
+        self.socket
+            .read_with(|stream| socket::peek(stream.as_fd(), buf))
+    }
+
+    /// Sets how long closing waits for what was not sent yet (`SO_LINGER`), as
+    /// `std::net::TcpStream::set_linger`, which is not stable yet.
+    ///
+    /// Zero resets the connection when it is closed.
+    ///
+    /// # Errors
+    ///
+    /// As std's.
+    ///
+    /// # Differences from std
+    ///
+    /// None; but mind that closing a socket that lingers blocks the worker for that long.
+    pub fn set_linger(&self, linger: Option<Duration>) -> io::Result<()> {
+        socket::set_linger(self.socket.get().as_fd(), linger)
+    }
+
+    /// The value of `SO_LINGER`, as `std::net::TcpStream::linger`, which is not stable yet.
+    ///
+    /// # Errors
+    ///
+    /// As std's.
+    pub fn linger(&self) -> io::Result<Option<Duration>> {
+        socket::linger(self.socket.get().as_fd())
     }
 
     /// Sets `TCP_NODELAY`, as [`std::net::TcpStream::set_nodelay`].
@@ -275,20 +303,13 @@ impl TcpStream {
 
     /// Says whether operations wait, or fail with `WouldBlock`.
     ///
-    /// As [`std::net::TcpStream::set_nonblocking`]; clones share the mode.
+    /// As [`std::net::TcpStream::set_nonblocking`]; clones share the mode. A thread that tries again and again yields now and then, so its siblings run too.
     ///
     /// # Errors
     ///
-    /// None.
-    ///
-    /// # Differences from std
-    ///
-    /// The descriptor itself is always in non-blocking mode; see
-    /// [`net`](crate::net#differences-from-std). A thread that tries again and again yields now and
-    /// then, so its siblings run too.
+    /// As std's.
     pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
-        self.socket.set_nonblocking(nonblocking);
-        Ok(())
+        self.socket.set_nonblocking(nonblocking)
     }
 }
 
@@ -296,13 +317,13 @@ impl Read for &TcpStream {
     #[inline]
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         self.socket
-            .read_bytes(buf.len(), |mut stream| stream.read(buf))
+            .read_bytes(buf.len(), |stream| socket::receive(stream.as_fd(), buf))
     }
 
     fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
         let len = len_of_all(bufs.iter().map(|buf| &**buf));
         self.socket
-            .read_bytes(len, |mut stream| stream.read_vectored(bufs))
+            .read_bytes(len, |stream| socket::receive_vectored(stream.as_fd(), bufs))
     }
 }
 
@@ -310,13 +331,13 @@ impl Write for &TcpStream {
     #[inline]
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         self.socket
-            .write_bytes(buf.len(), |mut stream| stream.write(buf))
+            .write_bytes(buf.len(), |stream| socket::send(stream.as_fd(), buf))
     }
 
     fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
         let len = len_of_all(bufs.iter().map(|buf| &**buf));
         self.socket
-            .write_bytes(len, |mut stream| stream.write_vectored(bufs))
+            .write_bytes(len, |stream| socket::send_vectored(stream.as_fd(), bufs))
     }
 
     #[inline]
@@ -359,7 +380,7 @@ impl fmt::Debug for TcpStream {
 }
 
 impl From<net::TcpStream> for TcpStream {
-    /// Takes over a socket of std, in blocking mode and with its timeouts.
+    /// Takes over a socket of std, with its mode and timeouts, and leaves these as they are.
     fn from(stream: net::TcpStream) -> Self {
         OwnedFd::from(stream).into()
     }
@@ -368,12 +389,7 @@ impl From<net::TcpStream> for TcpStream {
 impl From<TcpStream> for net::TcpStream {
     /// Hands the socket over to std, with its timeouts and in the mode that its user asked for.
     fn from(stream: TcpStream) -> Self {
-        let (stream, blocking) = stream.socket.into_inner();
-        if blocking {
-            // Nothing could be done about an error, of which there is none to expect.
-            let _ = stream.set_nonblocking(false);
-        }
-        stream
+        stream.socket.into_inner()
     }
 }
 
