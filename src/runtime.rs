@@ -29,6 +29,7 @@ use parking_lot::Mutex;
 
 use crate::clock::Clock;
 use crate::debug;
+use crate::futex;
 use crate::park::reason::Reason;
 use crate::park::word::{CLAIM_WOKEN, Ends};
 use crate::park::{self, Episode, Target};
@@ -78,6 +79,7 @@ impl Core {
     fn new(n_workers: usize, options: &Options) -> io::Result<Arc<Core>> {
         static NUMBERS: AtomicU64 = AtomicU64::new(1);
         overflow::install(debug::describe_overflow)?;
+        futex::hook::install();
         let number = NUMBERS.fetch_add(1, Relaxed);
         let workers = (0..n_workers)
             .map(|index| Ok(Arc::new(Shared::new(index, number)?)))

@@ -13,6 +13,7 @@
 //! | [`fd`]       | blocking on one descriptor; questions and settings of sockets        |
 //! | [`errno`]    | the few errors the runtime makes itself                              |
 //! | [`clock`]    | monotonic time, CPU time                                             |
+//! | [`futex`]    | the kernel's futex, and the place in front of it                     |
 //! | [`usage`]    | what the process holds, for tests and benchmarks                     |
 //! | [`page`]     | the size of a page                                                   |
 //!
@@ -39,10 +40,15 @@ pub mod context;
 pub mod epoll;
 pub mod errno;
 pub mod fd;
+pub mod futex;
 mod os;
 pub mod overflow;
 pub mod page;
+#[cfg(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu"))]
+mod peek;
 pub mod stack;
+#[cfg(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu"))]
+mod syscall;
 pub mod usage;
 
 /// Everything that a poller of the crate mio can be asked to watch on this system, given its type

@@ -203,6 +203,10 @@ pub(crate) struct Local {
     current: Cell<Option<NonNull<Record>>>,
     /// How deep the running green thread is inside the runtime (`Section`).
     depth: Cell<u32>,
+    /// For which word the running green thread was woken since it runs (`futex/hook.rs`).
+    woken_for: Cell<usize>,
+    /// When the round began, in nanoseconds of the runtime's clock.
+    round_began: Cell<u64>,
     credits: Cell<u32>,
     /// The loop ends after the thread that runs now.
     stop: Cell<bool>,
@@ -234,6 +238,8 @@ impl Local {
             runtime,
             current: Cell::new(None),
             depth: Cell::new(0),
+            woken_for: Cell::new(0),
+            round_began: Cell::new(0),
             credits: Cell::new(CREDITS),
             stop: Cell::new(false),
             main: Cell::new(None),
@@ -285,6 +291,30 @@ impl Local {
 
     pub(super) fn leave(&self) {
         self.depth.set(self.depth.get() - 1);
+    }
+
+    /// Whether the running green thread is inside the runtime.
+    #[inline]
+    pub(super) fn is_inside(&self) -> bool {
+        self.depth.get() > 0
+    }
+
+    /// The address of the futex for which the running green thread was woken since it was switched
+    /// to; 0 if for none.
+    #[inline]
+    pub(crate) fn woken_for(&self) -> usize {
+        self.woken_for.get()
+    }
+
+    #[inline]
+    pub(crate) fn set_woken_for(&self, address: usize) {
+        self.woken_for.set(address);
+    }
+
+    /// When the round began: the time, less half a millisecond or so, without looking.
+    #[inline]
+    pub(crate) fn round_began(&self) -> u64 {
+        self.round_began.get()
     }
 
     /// `false`: there are none left, and the thread should yield.
@@ -418,6 +448,7 @@ impl Local {
         let mut round = 64;
         let mut before = self.clock().now();
         loop {
+            self.round_began.set(before);
             let ran = self
                 .run_some(&self.woken, round)
                 .max(self.run_some(&self.ready, round));
@@ -500,6 +531,7 @@ impl Local {
         self.current.set(Some(at));
         self.credits.set(CREDITS);
         self.depth.set(0);
+        self.woken_for.set(0);
         // SAFETY: it was runnable, so it is not running and has not ended; its frame was built
         // here, because it is pinned.
         let ended = unsafe { Frame::resume(frame) };

@@ -847,7 +847,8 @@ fn a_runtime_may_have_many_more_workers_than_cpus() {
 #[test]
 fn a_process_that_is_stopped_and_continued_notices_nothing() {
     let test = "runtime::a_process_that_is_stopped_and_continued_notices_nothing";
-    let stops = "(for n in $(seq 60); do kill -STOP $$; sleep 0.003; kill -CONT $$; sleep 0.003; done) &";
+    let stops =
+        "(for n in $(seq 60); do kill -STOP $$; sleep 0.003; kill -CONT $$; sleep 0.003; done) &";
     let died = Child::new(test).shell(stops).run(|| {
         let runtime = runtime(2);
         let started = std::time::Instant::now();
@@ -868,7 +869,9 @@ fn a_process_that_is_stopped_and_continued_notices_nothing() {
             let thread = runtime.spawn(|| sleep(Duration::from_millis(2)));
             thread.join().unwrap();
             let (near, far) = Stream::pair();
-            let error = near.read_timeout(&mut [0], Some(Duration::from_millis(2))).unwrap_err();
+            let error = near
+                .read_timeout(&mut [0], Some(Duration::from_millis(2)))
+                .unwrap_err();
             assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
             drop(far);
         }

@@ -722,7 +722,10 @@ fn a_closure_that_panics_when_dropped_unstarted_is_a_panic_of_its_thread() {
             }
         }
         let panics = Panics;
-        let thread = Builder::new().worker(0).spawn(move || std::mem::forget(panics)).unwrap();
+        let thread = Builder::new()
+            .worker(0)
+            .spawn(move || std::mem::forget(panics))
+            .unwrap();
         cancel(thread.thread());
         if let Err(payload) = thread.join() {
             assert_eq!(panic_text(&*payload), EXPECTED);
