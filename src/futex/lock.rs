@@ -11,32 +11,25 @@
 use std::cell::UnsafeCell;
 use std::ops::{Deref, DerefMut};
 
-use crate::primitive::atomic::AtomicU32;
-use crate::primitive::atomic::Ordering::{Acquire, Relaxed, Release};
-
-const FREE: u32 = 0;
-const HELD: u32 = 1;
-/// Held, and somebody waits for it in the kernel.
-const CONTENDED: u32 = 2;
-
-/// How often to look before going to the kernel. A holder needs some tens of nanoseconds.
+#[cfg(loom)]
+use model::Word;
 #[cfg(not(loom))]
-const SPINS: u32 = 60;
+use word::Word;
 
 /// See the module's documentation.
 pub(crate) struct Lock<T> {
-    word: AtomicU32,
+    word: Word,
     value: UnsafeCell<T>,
 }
 
-// SAFETY: the value is reached through `acquire` only, by one thread at a time.
+// SAFETY: the value is reached by whoever has acquired the lock, one thread at a time.
 unsafe impl<T: Send> Sync for Lock<T> {}
 
 impl<T> Lock<T> {
     #[cfg(not(loom))]
     pub(crate) const fn new(value: T) -> Self {
         Lock {
-            word: AtomicU32::new(FREE),
+            word: Word::new(),
             value: UnsafeCell::new(value),
         }
     }
@@ -44,7 +37,7 @@ impl<T> Lock<T> {
     #[cfg(loom)]
     pub(crate) fn new(value: T) -> Self {
         Lock {
-            word: AtomicU32::new(FREE),
+            word: Word::new(),
             value: UnsafeCell::new(value),
         }
     }
@@ -58,45 +51,7 @@ impl<T> Lock<T> {
     /// Takes the lock without a guard; `release` gives it back.
     #[inline]
     pub(crate) fn acquire(&self) {
-        mark::enter();
-        if self
-            .word
-            .compare_exchange(FREE, HELD, Acquire, Relaxed)
-            .is_err()
-        {
-            self.acquire_slow();
-        }
-    }
-
-    #[cold]
-    #[cfg(not(loom))]
-    fn acquire_slow(&self) {
-        for _ in 0..SPINS {
-            std::hint::spin_loop();
-            if self.word.load(Relaxed) == FREE
-                && self
-                    .word
-                    .compare_exchange(FREE, HELD, Acquire, Relaxed)
-                    .is_ok()
-            {
-                return;
-            }
-        }
-        // Acquire: pairs with the release in `release`.
-        while self.word.swap(CONTENDED, Acquire) != FREE {
-            greenrt_arch::futex::wait(&self.word, CONTENDED);
-        }
-    }
-
-    #[cfg(loom)]
-    fn acquire_slow(&self) {
-        while self
-            .word
-            .compare_exchange(FREE, HELD, Acquire, Relaxed)
-            .is_err()
-        {
-            loom::thread::yield_now();
-        }
+        self.word.acquire();
     }
 
     /// # Safety
@@ -104,11 +59,8 @@ impl<T> Lock<T> {
     /// The caller has acquired it, and uses the value no more.
     #[inline]
     pub(crate) unsafe fn release(&self) {
-        if self.word.swap(FREE, Release) == CONTENDED {
-            #[cfg(not(loom))]
-            greenrt_arch::futex::wake(&self.word);
-        }
-        mark::leave();
+        // SAFETY: the caller's promise.
+        unsafe { self.word.release() };
     }
 
     /// The value, for whoever has acquired the lock.
@@ -148,26 +100,28 @@ impl<T> Drop for Guard<'_, T> {
 }
 
 #[cfg(not(loom))]
-pub(crate) use mark::is_held;
+pub(crate) use word::is_held;
 
 #[cfg(not(loom))]
-mod mark {
+mod word {
     use std::cell::Cell;
+    use std::sync::atomic::AtomicU32;
+    use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+
+    use greenrt_arch::futex;
+
+    const FREE: u32 = 0;
+    const HELD: u32 = 1;
+    /// Held, and somebody may wait for it in the kernel.
+    const CONTENDED: u32 = 2;
+
+    /// How often to look before going to the kernel. A holder needs some tens of nanoseconds.
+    const SPINS: u32 = 60;
 
     thread_local! {
         /// How many of these locks the calling thread holds. No destructor and nothing lazy, so
         /// that a signal handler may look.
         static N_HELD: Cell<u32> = const { Cell::new(0) };
-    }
-
-    #[inline]
-    pub(super) fn enter() {
-        N_HELD.set(N_HELD.get() + 1);
-    }
-
-    #[inline]
-    pub(super) fn leave() {
-        N_HELD.set(N_HELD.get() - 1);
     }
 
     /// Whether the calling thread holds one: it does so for some instructions, so the caller has
@@ -176,10 +130,94 @@ mod mark {
     pub(crate) fn is_held() -> bool {
         N_HELD.get() > 0
     }
+
+    pub(super) struct Word(AtomicU32);
+
+    impl Word {
+        pub(super) const fn new() -> Self {
+            Word(AtomicU32::new(FREE))
+        }
+
+        #[inline]
+        fn try_acquire(&self) -> bool {
+            // Acquire: pairs with the release in `release`.
+            let taken = self.0.compare_exchange(FREE, HELD, Acquire, Relaxed);
+            taken.is_ok()
+        }
+
+        #[inline]
+        pub(super) fn acquire(&self) {
+            // Before the lock is ours, so that no handler waits for it.
+            N_HELD.set(N_HELD.get() + 1);
+            if !self.try_acquire() {
+                self.acquire_slow();
+            }
+        }
+
+        #[cold]
+        fn acquire_slow(&self) {
+            for _ in 0..SPINS {
+                std::hint::spin_loop();
+                if self.0.load(Relaxed) == FREE && self.try_acquire() {
+                    return;
+                }
+            }
+            // Acquire: as above.
+            while self.0.swap(CONTENDED, Acquire) != FREE {
+                futex::wait(&self.0, CONTENDED);
+            }
+        }
+
+        /// # Safety
+        ///
+        /// The caller has acquired it.
+        #[inline]
+        pub(super) unsafe fn release(&self) {
+            if self.0.swap(FREE, Release) == CONTENDED {
+                futex::wake(&self.0);
+            }
+            N_HELD.set(N_HELD.get() - 1);
+        }
+    }
 }
 
+/// The model checker's own lock, whose guard is kept beside it.
 #[cfg(loom)]
-mod mark {
-    pub(super) fn enter() {}
-    pub(super) fn leave() {}
+mod model {
+    use std::cell::UnsafeCell;
+    use std::mem;
+
+    use loom::sync::{Mutex, MutexGuard};
+
+    pub(super) struct Word {
+        mutex: Mutex<()>,
+        guard: UnsafeCell<Option<MutexGuard<'static, ()>>>,
+    }
+
+    impl Word {
+        pub(super) fn new() -> Self {
+            Word {
+                mutex: Mutex::new(()),
+                guard: UnsafeCell::new(None),
+            }
+        }
+
+        pub(super) fn acquire(&self) {
+            let guard = self.mutex.lock().unwrap();
+            // SAFETY: the guard does not outlive the lock: models release what they acquire.
+            let guard =
+                unsafe { mem::transmute::<MutexGuard<'_, ()>, MutexGuard<'static, ()>>(guard) };
+            // SAFETY: only who has acquired the lock touches this.
+            unsafe { *self.guard.get() = Some(guard) };
+        }
+
+        /// # Safety
+        ///
+        /// The caller has acquired it.
+        pub(super) unsafe fn release(&self) {
+            // SAFETY: only who has acquired the lock touches this.
+            let guard = unsafe { (*self.guard.get()).take() };
+            drop(guard);
+        }
+    }
 }
