@@ -86,6 +86,8 @@ mod clock;
 #[cfg(not(loom))]
 pub mod debug;
 #[cfg(not(loom))]
+mod futex;
+#[cfg(not(loom))]
 mod generator;
 #[cfg(not(loom))]
 pub mod lowlevel;
@@ -111,6 +113,11 @@ mod timer;
 mod wait_queue;
 
 /// Under the model checker only the files that argue about interleavings are built.
+#[cfg(loom)]
+mod futex {
+    mod lock;
+    mod table;
+}
 #[cfg(loom)]
 mod park {
     pub(crate) mod word;

@@ -30,12 +30,12 @@ use parking_lot::Mutex;
 
 use crate::clock::Clock;
 use crate::debug;
+use crate::futex;
 use crate::park::reason::Reason;
 use crate::park::word::{CLAIM_WOKEN, Ends};
 use crate::park::{self, Episode, Target};
-use crate::record::{RecordRef, Start, arena, packet};
+use crate::record::{Kin, RecordRef, Start, arena, packet};
 use crate::scheduler::idle::Search;
-use crate::scheduler::switch::Family;
 use crate::scheduler::worker::{Local, Shared};
 use crate::scheduler::{self, with_local};
 use crate::thread::{Builder as ThreadBuilder, JoinHandle};
@@ -86,6 +86,7 @@ impl Core {
         static NUMBERS: AtomicU64 = AtomicU64::new(1);
         overflow::install(debug::describe_overflow)?;
         let thread_locals = thread_locals::choose(options.thread_locals)?;
+        futex::hook::install();
         let number = NUMBERS.fetch_add(1, Relaxed);
         let workers = (0..n_workers)
             .map(|index| Ok(Arc::new(Shared::new(index, number)?)))
@@ -691,17 +692,20 @@ where
     // before.
     let (record, handle) = unsafe { packet::new(f, (), start) };
     // What it borrows need not be `Send`, and may depend on the caller's thread-locals.
-    record.set_family(Family::Worker);
+    record.set_kin(Kin::Caller);
     local.set_main(&record);
     local.spawn(record);
-    local.run();
+    local
+        .run_main()
+        .expect("failed to map the thread-locals of the loop");
     assert!(
         handle.is_done(),
         "greenrt: the loop of `run` ended before its main thread"
     );
     core.begin_shutdown();
     if core.n_live() > 0 {
-        local.run();
+        // Not without memory: then they are leaked.
+        let _ = local.run_main();
     }
     core.workers[0].reactor.close();
     if core.n_live() > 0 {

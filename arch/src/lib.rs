@@ -15,6 +15,7 @@
 //! | [`socket`]   | reading and writing without waiting; options of sockets              |
 //! | [`errno`]    | the few errors the runtime makes itself                              |
 //! | [`clock`]    | monotonic time, CPU time                                             |
+//! | [`futex`]    | the kernel's futex, and the place in front of it                     |
 //! | [`usage`]    | what the process holds, for tests and benchmarks                     |
 //! | [`page`]     | the size of a page                                                   |
 //!
@@ -41,11 +42,16 @@ pub mod context;
 pub mod epoll;
 pub mod errno;
 pub mod fd;
+pub mod futex;
 mod os;
 pub mod overflow;
 pub mod page;
+#[cfg(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu"))]
+mod peek;
 pub mod socket;
 pub mod stack;
+#[cfg(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu"))]
+mod syscall;
 pub mod thread_block;
 pub mod usage;
 

@@ -36,6 +36,8 @@ mod linux;
 mod raw;
 #[cfg(target_os = "linux")]
 pub(crate) use linux::*;
+#[cfg(target_os = "linux")]
+pub(crate) use raw::futex;
 
 #[cfg(not(target_os = "linux"))]
 mod other;

@@ -116,6 +116,10 @@ fn action_of(signal: c_int) -> libc::sigaction {
 }
 
 extern "C" fn on_fault(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
+    #[cfg(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu"))]
+    if crate::peek::fix_up(context) {
+        return;
+    }
     let this_thread = os::thread_id();
     // Relaxed, here and below: a thread recognises what it has stored itself.
     if REPORTER.load(Relaxed) == this_thread {

@@ -35,7 +35,7 @@ use crate::scheduler::{self, Section};
 #[must_use]
 pub(crate) enum Ended {
     /// A waiter was woken; the number is its tag, for those who wait in several queues.
-    Woken(#[cfg_attr(not(test), expect(dead_code, reason = "for waits in several queues"))] u32),
+    Woken(u32),
     /// `unpark` was called.
     Token,
     /// The caller's deadline passed.
@@ -97,6 +97,16 @@ impl Wake {
         match self {
             // SAFETY: claimed by us, so it cannot go on, and its record not go away, before this.
             Wake::Green(record) => unsafe { scheduler::make_runnable(record) },
+            Wake::Os(thread) => thread.wake(),
+        }
+    }
+
+    /// As `wake`, from anywhere inside the runtime, or from a signal handler that has interrupted
+    /// it: touches nothing that the calling worker may have borrowed.
+    pub(crate) fn wake_through_inbox(self) {
+        match self {
+            // SAFETY: claimed by us, so it cannot go on, and its record not go away, before this.
+            Wake::Green(record) => unsafe { scheduler::hand_in(record) },
             Wake::Os(thread) => thread.wake(),
         }
     }

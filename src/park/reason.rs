@@ -38,6 +38,7 @@ kinds! {
     ENDED = 9, "ended";
     STACK = 10, "a free stack";
     SHUTDOWN = 11, "end of a runtime, not cancellable here";
+    FUTEX = 12, "a lock or the like (futex), not cancellable here";
 }
 
 impl Reason {

@@ -35,7 +35,7 @@ use greenrt_arch::stack::Class;
 use crate::park::reason::Reason;
 use crate::park::word::WaitWord;
 use crate::scheduler::inbox::Linked;
-use crate::scheduler::switch::{Family, Frame};
+use crate::scheduler::switch::Frame;
 use crate::scheduler::worker::Shared;
 use crate::thread::id;
 use packet::Vtable;
@@ -49,8 +49,18 @@ const JOIN_BUSY: usize = 2;
 /// The handle is gone; the result goes with the thread.
 const JOIN_DETACHED: usize = 3;
 
-/// Instead of a founder's address: the family of the worker.
-const FAMILY_OF_WORKER: usize = 1;
+/// Instead of a founder's address: the OS thread that called `run`.
+const KIN_OF_CALLER: usize = 1;
+
+/// Whose thread-locals a thread that has not started is to have.
+pub(crate) enum Kin {
+    /// Its own.
+    Nobody,
+    /// Those of the OS thread that called `run`.
+    Caller,
+    /// Those of this founder, which counts it already.
+    Of(NonNull<Frame>),
+}
 
 /// See the module's documentation. The fields that `debug::dump` reads are atomic; the others are
 /// written by `init`, before anybody else can hold a reference, and never again.
@@ -67,7 +77,7 @@ pub(crate) struct Record {
     pub(crate) frame: Cell<*mut Frame>,
     reason: AtomicU64,
     sp: AtomicUsize,
-    /// Before it starts: whose thread-locals it gets, see `set_family`.
+    /// Before it starts: whose thread-locals it gets, see `set_kin`.
     fp: AtomicUsize,
     ip: AtomicUsize,
     link: AtomicPtr<Record>,
@@ -189,24 +199,24 @@ impl Record {
     }
 
     /// Says, before it starts, that it gets the thread-locals of others, and not its own.
-    pub(crate) fn set_family(&self, family: Family) {
-        let word = match family {
-            Family::Own(_) => 0,
-            Family::Worker => FAMILY_OF_WORKER,
-            Family::Of(founder) => founder.as_ptr().expose_provenance(),
+    pub(crate) fn set_kin(&self, kin: Kin) {
+        let word = match kin {
+            Kin::Nobody => 0,
+            Kin::Caller => KIN_OF_CALLER,
+            Kin::Of(founder) => founder.as_ptr().expose_provenance(),
         };
         self.fp.store(word, Relaxed);
     }
 
-    /// What `set_family` said, when it starts; `None`: it gets its own.
+    /// What `set_kin` said, when it starts.
     #[inline]
-    pub(crate) fn take_family(&self) -> Option<Family> {
+    pub(crate) fn take_kin(&self) -> Kin {
         let word = self.fp.load(Relaxed);
         self.fp.store(0, Relaxed);
-        match word {
-            0 => None,
-            FAMILY_OF_WORKER => Some(Family::Worker),
-            founder => NonNull::new(ptr::with_exposed_provenance_mut(founder)).map(Family::Of),
+        match NonNull::new(ptr::with_exposed_provenance_mut(word)) {
+            None => Kin::Nobody,
+            Some(_) if word == KIN_OF_CALLER => Kin::Caller,
+            Some(founder) => Kin::Of(founder),
         }
     }
 

@@ -67,9 +67,18 @@ thread_local! {
 
 /// Runs `f` with the calling worker, on a green thread or not; `None` on other threads.
 ///
-/// `f` must not switch.
+/// `f` must not switch. It counts as inside the runtime, so no lock that it waits for makes it.
 #[inline]
 pub(crate) fn with_local<R>(f: impl FnOnce(&Local) -> R) -> Option<R> {
+    with_unmarked(|local| {
+        let _inside = Inside::enter(local);
+        f(local)
+    })
+}
+
+/// As [`with_local`], for closures that cannot wait for anything.
+#[inline]
+fn with_unmarked<R>(f: impl FnOnce(&Local) -> R) -> Option<R> {
     let local = LOCAL.get();
     // SAFETY: set for the time in which the worker's loop runs, by `Installed`, whose owner keeps
     // the worker where it is. A green thread of a worker runs only inside that loop.
@@ -83,6 +92,24 @@ pub(crate) fn with_local<R>(f: impl FnOnce(&Local) -> R) -> Option<R> {
 /// The caller runs inside the loop of `local` for as long as it looks at thread-locals.
 unsafe fn set_local(local: *const Local) {
     LOCAL.set(local);
+}
+
+/// Marks the running thread as inside the runtime, until dropped.
+struct Inside<'a>(&'a Local);
+
+impl<'a> Inside<'a> {
+    #[inline]
+    fn enter(local: &'a Local) -> Self {
+        local.enter();
+        Inside(local)
+    }
+}
+
+impl Drop for Inside<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.0.leave();
+    }
 }
 
 /// Makes a worker the calling OS thread's, until dropped.
@@ -106,7 +133,7 @@ impl Drop for Installed<'_> {
 /// Whether the caller is a green thread.
 #[inline]
 pub(crate) fn on_green_thread() -> bool {
-    with_local(|local| local.current().is_some()).unwrap_or(false)
+    with_unmarked(|local| local.current().is_some()).unwrap_or(false)
 }
 
 /// The runtime section: a green thread is inside the runtime.
@@ -123,7 +150,7 @@ impl Section {
     /// Opens a section if the caller is a green thread.
     #[inline]
     pub(crate) fn enter_green() -> Option<Section> {
-        with_local(|local| {
+        with_unmarked(|local| {
             let record = local.current()?;
             local.enter();
             Some(Section {
@@ -162,6 +189,12 @@ impl Section {
     pub(crate) fn limits(&self) -> &Limits {
         // SAFETY: a thread that runs has a frame.
         unsafe { &(*self.record_ref().frame.get()).limits }
+    }
+
+    /// Whether no other green thread has the same thread-locals.
+    pub(crate) fn has_own_thread_locals(&self) -> bool {
+        // SAFETY: a thread that runs has a frame.
+        unsafe { &*self.record_ref().frame.get() }.is_alone()
     }
 
     /// Switches away; comes back when whoever claimed the open episode has made the thread
@@ -211,12 +244,47 @@ pub(crate) unsafe fn make_runnable(record: NonNull<Record>) {
         false
     });
     if done != Some(true) {
-        // SAFETY: `worker` comes from an `Arc` that lives at least until the thread can go on.
-        unsafe { Arc::increment_strong_count(worker) };
-        // SAFETY: counted just now. Ours, so that it outlives the push.
-        let shared = unsafe { Arc::from_raw(worker) };
-        // SAFETY: claimed by the caller, so in no other queue.
-        unsafe { shared.push(record) };
+        // SAFETY: the caller's promise.
+        unsafe { hand_in(record) };
+    }
+}
+
+/// As [`make_runnable`], always through the inbox: for callers that may have come in the middle of
+/// anything that the worker does.
+///
+/// # Safety
+///
+/// As [`make_runnable`].
+pub(crate) unsafe fn hand_in(record: NonNull<Record>) {
+    // SAFETY: until it is made runnable the thread cannot go on, so its record stays.
+    let worker = unsafe { record.as_ref() }.worker();
+    // SAFETY: `worker` comes from an `Arc` that lives at least until the thread can go on.
+    unsafe { Arc::increment_strong_count(worker) };
+    // SAFETY: counted just now. Ours, so that it outlives the push.
+    let shared = unsafe { Arc::from_raw(worker) };
+    // SAFETY: claimed by the caller, so in no other queue.
+    unsafe { shared.push(record) };
+}
+
+/// Who calls a function of libc that we stand in for.
+pub(crate) enum Caller {
+    /// User code on a green thread; the section is open from here on.
+    User(Section),
+    /// The runtime itself, on a worker.
+    Runtime,
+    /// An OS thread that is no worker.
+    Other,
+}
+
+impl Caller {
+    #[inline]
+    pub(crate) fn now() -> Caller {
+        let of_user = with_unmarked(|local| local.current().is_some() && !local.is_inside());
+        match of_user {
+            None => Caller::Other,
+            Some(false) => Caller::Runtime,
+            Some(true) => Section::enter_green().map_or(Caller::Runtime, Caller::User),
+        }
     }
 }
 
@@ -250,7 +318,7 @@ pub(crate) fn cancel(record: &RecordRef) {
 /// Spends one of the credits of the calling green thread, and yields when there are none left.
 #[inline]
 pub(crate) fn spend_credit() {
-    let spent = with_local(|local| local.current().is_none() || local.spend_credit());
+    let spent = with_unmarked(|local| local.current().is_none() || local.spend_credit());
     if spent == Some(false)
         && let Some(section) = Section::enter_green()
     {

@@ -67,10 +67,12 @@ unsafe impl Stack for Bounds {
 /// Whose thread-locals a thread has (`thread_locals.rs`).
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Family {
-    /// Those of the worker's OS thread.
-    Worker,
-    /// Its own.
+    /// Those of the worker, as all the others.
+    Shared,
+    /// This block, which is on its stack, and which it shares with those that it spawns locally.
     Own(Block),
+    /// The same, but the block is that of the OS thread that called `run`, and stays.
+    Caller(Block),
     /// Those of the thread whose frame this is, which counts it as a member already.
     Of(NonNull<Frame>),
 }
@@ -84,10 +86,12 @@ pub(crate) struct Frame {
     /// Its thread-locals; `None` are the worker's.
     block: Option<Block>,
     pub(crate) limits: Limits,
-    /// Who founded its family; itself, if it did, and none in the family of the worker.
+    /// Who founded its family; itself, if it did. `None` if all share the worker's.
     founder: Option<NonNull<Frame>>,
     /// Of a founder: how many threads have its thread-locals, itself included while it lives.
     n_members: Cell<u32>,
+    /// Of a founder: whether they end with the last of them.
+    destroys: bool,
     stack: Spare,
 }
 
@@ -124,8 +128,8 @@ impl Frame {
         // SAFETY: `body` borrows nothing: it holds pointers that the caller keeps valid.
         let coroutine = unsafe { Coroutine::with_stack_unchecked(bounds, body) };
         let (block, founder) = match family {
-            Family::Worker => (None, None),
-            Family::Own(block) => (Some(block), NonNull::new(frame)),
+            Family::Shared => (None, None),
+            Family::Own(block) | Family::Caller(block) => (Some(block), NonNull::new(frame)),
             // SAFETY: a founder that has members is there.
             Family::Of(founder) => (unsafe { founder.as_ref() }.block, Some(founder)),
         };
@@ -136,6 +140,7 @@ impl Frame {
             limits: Limits::default(),
             founder,
             n_members: Cell::new(1),
+            destroys: matches!(family, Family::Own(_)),
             stack,
         };
         // SAFETY: the top of a slot that is ours; aligned above.
@@ -150,17 +155,25 @@ impl Frame {
         self.block
     }
 
-    /// Counts a new member of its family, to be built as what is returned.
-    pub(crate) fn join_family(&self) -> Family {
-        match self.founder {
-            None => Family::Worker,
-            Some(founder) => {
-                // SAFETY: the founder's frame is there as long as it has members, such as us.
-                let n_members = unsafe { &(*founder.as_ptr()).n_members };
-                n_members.set(n_members.get() + 1);
-                Family::Of(founder)
-            }
-        }
+    /// Counts a new member of its family, and returns the founder.
+    pub(crate) fn join_family(&self) -> Option<NonNull<Frame>> {
+        let founder = self.founder?;
+        let n_members = self.n_members_of(founder);
+        n_members.set(n_members.get() + 1);
+        Some(founder)
+    }
+
+    /// Whether no other thread has its thread-locals.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.founder
+            .is_some_and(|founder| self.n_members_of(founder).get() == 1)
+    }
+
+    #[inline]
+    fn n_members_of(&self, founder: NonNull<Frame>) -> &Cell<u32> {
+        debug_assert_eq!(self.founder, Some(founder));
+        // SAFETY: our founder, whose frame is there as long as it has members, such as us.
+        unsafe { &(*founder.as_ptr()).n_members }
     }
 
     /// Runs the destructors of thread-locals, if nobody else in the family needs them. Nothing
@@ -173,7 +186,8 @@ impl Frame {
     pub(crate) unsafe fn drop_thread_locals(&self) {
         let Some(founder) = self.founder else { return };
         // SAFETY: the founder's frame is there as long as it has members, such as us.
-        if unsafe { founder.as_ref() }.n_members.get() == 1 {
+        let destroys = unsafe { founder.as_ref() }.destroys;
+        if destroys && self.n_members_of(founder).get() == 1 {
             self.limits.shield_for_good();
             // SAFETY: a thread that runs has its block installed, and its user's code has ended.
             unsafe { Block::run_destructors() };

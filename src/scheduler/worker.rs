@@ -14,6 +14,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::time::Duration;
 
 use greenrt_arch::context;
+use greenrt_arch::stack::Class;
 use greenrt_arch::thread_block::{Block, Support};
 
 use super::Installed;
@@ -27,7 +28,7 @@ use crate::park::reason::Reason;
 use crate::park::word::{CLAIM_AGAIN, CLAIM_DEADLINE};
 use crate::reactor::{Events, Reactor};
 use crate::record::arena::Cache;
-use crate::record::{Record, RecordRef};
+use crate::record::{Kin, Record, RecordRef};
 use crate::runtime::Core;
 use crate::stack_pool::{Stack, StackPool};
 use crate::thread::id::IdBlock;
@@ -216,6 +217,10 @@ pub(crate) struct Local {
     current: Cell<Option<NonNull<Record>>>,
     /// How deep the running green thread is inside the runtime (`Section`).
     depth: Cell<u32>,
+    /// For which word the running green thread was woken since it runs (`futex/hook.rs`).
+    woken_for: Cell<usize>,
+    /// When the round began, in nanoseconds of the runtime's clock.
+    round_began: Cell<u64>,
     credits: Cell<u32>,
     /// The loop ends after the thread that runs now.
     stop: Cell<bool>,
@@ -242,6 +247,8 @@ pub(crate) struct Local {
     /// Then, while the loop runs: those of the OS thread, and those that are installed.
     own_block: Cell<Option<Block>>,
     installed: Cell<Option<Block>>,
+    /// In the loop of `run`: those of its caller, which are those of its main thread.
+    callers_block: Cell<Option<Block>>,
 }
 
 impl Local {
@@ -254,6 +261,8 @@ impl Local {
             runtime,
             current: Cell::new(None),
             depth: Cell::new(0),
+            woken_for: Cell::new(0),
+            round_began: Cell::new(0),
             credits: Cell::new(CREDITS),
             stop: Cell::new(false),
             main: Cell::new(None),
@@ -272,6 +281,7 @@ impl Local {
             support,
             own_block: Cell::new(None),
             installed: Cell::new(None),
+            callers_block: Cell::new(None),
         }
     }
 
@@ -313,6 +323,30 @@ impl Local {
 
     pub(super) fn leave(&self) {
         self.depth.set(self.depth.get() - 1);
+    }
+
+    /// Whether the running green thread is inside the runtime.
+    #[inline]
+    pub(super) fn is_inside(&self) -> bool {
+        self.depth.get() > 0
+    }
+
+    /// The address of the futex for which the running green thread was woken since it was switched
+    /// to; 0 if for none.
+    #[inline]
+    pub(crate) fn woken_for(&self) -> usize {
+        self.woken_for.get()
+    }
+
+    #[inline]
+    pub(crate) fn set_woken_for(&self, address: usize) {
+        self.woken_for.set(address);
+    }
+
+    /// When the round began: the time, less half a millisecond or so, without looking.
+    #[inline]
+    pub(crate) fn round_began(&self) -> u64 {
+        self.round_began.get()
     }
 
     /// `false`: there are none left, and the thread should yield.
@@ -415,11 +449,11 @@ impl Local {
     ///
     /// The system's, if no more stacks can be had.
     #[inline]
-    pub(crate) fn reserve_stack(&self, class: greenrt_arch::stack::Class) -> std::io::Result<()> {
+    pub(crate) fn reserve_stack(&self, class: Class) -> std::io::Result<()> {
         self.stacks.with(|stacks| stacks.reserve(class))
     }
 
-    pub(crate) fn take_stack(&self, class: greenrt_arch::stack::Class) -> std::io::Result<Stack> {
+    pub(crate) fn take_stack(&self, class: Class) -> std::io::Result<Stack> {
         self.stacks.with(|stacks| stacks.take(class))
     }
 
@@ -429,12 +463,15 @@ impl Local {
 
     /// Says that a thread, which the running one spawns, has the thread-locals of its spawner.
     pub(crate) fn share_thread_locals(&self, record: &Record) {
-        let family = match self.current.get() {
-            // SAFETY: a thread that runs has a record and a frame.
-            Some(spawner) => unsafe { (*spawner.as_ref().frame.get()).join_family() },
-            None => Family::Worker,
-        };
-        record.set_family(family);
+        let founder = self.current.get().and_then(|spawner| {
+            // SAFETY: a thread that runs has a record.
+            let frame = unsafe { spawner.as_ref() }.frame.get();
+            // SAFETY: and a frame.
+            unsafe { &*frame }.join_family()
+        });
+        if let Some(founder) = founder {
+            record.set_kin(Kin::Of(founder));
+        }
     }
 
     // The loop.
@@ -446,6 +483,41 @@ impl Local {
 
     /// Runs green threads on the calling OS thread until the main thread has ended, or the
     /// runtime has shut down.
+    ///
+    /// The thread-locals of the OS thread are those of the main thread; the loop has others.
+    ///
+    /// # Errors
+    ///
+    /// If there is no memory for them.
+    pub(crate) fn run_main(&self) -> std::io::Result<()> {
+        let _installed = Installed::new(self);
+        let Some(support) = self.support else {
+            self.run();
+            return Ok(());
+        };
+        let mut stack = self.take_stack(Class::Kib64)?;
+        let callers = Block::current();
+        // SAFETY: of the OS thread, and installed.
+        let own = unsafe { stack.dress(support, callers)? };
+        self.callers_block.set(Some(callers));
+        // SAFETY: complete; and what runs with it is a function that is not inlined.
+        unsafe { own.install(callers) };
+        self.run_with_own_block();
+        // SAFETY: as above.
+        unsafe { callers.install(own) };
+        self.callers_block.set(None);
+        self.put_stack(stack);
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn run_with_own_block(&self) {
+        self.run();
+        // SAFETY: its own block is installed, for which there is no more use.
+        unsafe { Block::run_destructors() };
+    }
+
+    /// Runs green threads on the calling OS thread until the runtime has shut down.
     pub(crate) fn run(&self) {
         let _installed = Installed::new(self);
         if self.support.is_some() {
@@ -458,6 +530,7 @@ impl Local {
         let mut round = 64;
         let mut before = self.clock().now();
         loop {
+            self.round_began.set(before);
             let ran = self
                 .run_some(&self.woken, round)
                 .max(self.run_some(&self.ready, round));
@@ -565,6 +638,7 @@ impl Local {
         self.current.set(Some(at));
         self.credits.set(CREDITS);
         self.depth.set(0);
+        self.woken_for.set(0);
         // SAFETY: the frame of a thread that has not ended is there.
         self.install(unsafe { frame.as_ref() }.block());
         // SAFETY: it was runnable, so it is not running and has not ended; its frame was built
@@ -644,19 +718,23 @@ impl Local {
             .stacks
             .with(|stacks| stacks.take(record.stack_class()))?;
         let (Some(support), Some(own)) = (self.support, self.own_block.get()) else {
-            return Ok((stack, Family::Worker));
+            return Ok((stack, Family::Shared));
         };
-        if let Some(family) = record.take_family() {
-            return Ok((stack, family));
-        }
-        // SAFETY: `start` has installed the worker's own.
-        match unsafe { stack.dress(support, own) } {
-            Ok(block) => Ok((stack, Family::Own(block))),
-            Err(error) => {
-                self.put_stack(stack);
-                Err(error)
+        let family = match (record.take_kin(), self.callers_block.get()) {
+            (Kin::Of(founder), _) => Family::Of(founder),
+            (Kin::Caller, Some(block)) => Family::Caller(block),
+            _ => {
+                // SAFETY: `start` has installed the worker's own.
+                match unsafe { stack.dress(support, own) } {
+                    Ok(block) => Family::Own(block),
+                    Err(error) => {
+                        self.put_stack(stack);
+                        return Err(error);
+                    }
+                }
             }
-        }
+        };
+        Ok((stack, family))
     }
 
     #[inline]

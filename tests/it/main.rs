@@ -16,6 +16,7 @@ mod cancel;
 mod debug;
 mod exploits;
 mod fairness;
+mod futex;
 mod generator;
 mod greenstd_threads;
 mod idle;

@@ -30,6 +30,17 @@ pub(crate) unsafe fn call(number: c_long, args: [usize; 6]) -> io::Result<usize>
     Ok(result as usize)
 }
 
+/// The system call `futex`, answered as the kernel answers: a small negative number is an error.
+///
+/// # Safety
+///
+/// As [`call`].
+#[inline]
+pub(crate) unsafe fn futex(args: [usize; 6]) -> isize {
+    // SAFETY: the caller promises valid arguments.
+    unsafe { enter(libc::SYS_futex, args) }
+}
+
 /// As the kernel answers: a small negative number is an error.
 ///
 /// # Safety

@@ -1,0 +1,651 @@
+//! Std's locks, and what others build on them, on green threads: they park and do not stop the worker.
+//!
+//! What is marked with [`thread_locals_are_private`] holds only where each green thread has
+//! thread-locals of its own; what it would do otherwise is what is tested then.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "what blocks on std is what it is about"
+)]
+#![expect(unsafe_code, reason = "asks the kernel by libc's `syscall`")]
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Barrier, Condvar, Mutex, Once, OnceLock, RwLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use greenrt::lowlevel::{
+    FutexHandOver, FutexWait, futex_hand_over, futex_wait, futex_wait_again, futex_wake,
+};
+use greenrt::{JoinHandle, spawn, yield_now};
+
+use super::support::{
+    HOUR, Random, limited, on_each_runtime, on_manual_clock, on_one_worker, on_os_thread, os_sleep,
+    runtime, spawn_at, wait_until, with_seeds,
+};
+
+/// Whether green threads of one worker have each their own thread-locals.
+fn thread_locals_are_private() -> bool {
+    thread_local!(static HERE: Cell<u8> = const { Cell::new(0) });
+    let here = || HERE.with(|here| (&raw const *here).addr());
+    static PRIVATE: OnceLock<bool> = OnceLock::new();
+    *PRIVATE.get_or_init(|| {
+        on_os_thread(move || {
+            greenrt::run(|| {
+                let other = spawn(here);
+                here() != other.join().unwrap()
+            })
+        })
+    })
+}
+
+fn join_all<T>(threads: impl IntoIterator<Item = JoinHandle<T>>) -> Vec<T> {
+    threads.into_iter().map(|t| t.join().unwrap()).collect()
+}
+
+#[test]
+fn a_std_mutex_held_across_a_switch_stops_nobody() {
+    on_each_runtime(|| {
+        let count = Arc::new(Mutex::new(0));
+        let threads: Vec<_> = (0..20)
+            .map(|_| {
+                let count = Arc::clone(&count);
+                spawn(move || {
+                    for _ in 0..5 {
+                        let mut count = count.lock().unwrap();
+                        let seen = *count;
+                        yield_now();
+                        *count = seen + 1;
+                    }
+                })
+            })
+            .collect();
+        join_all(threads);
+        assert_eq!(*count.lock().unwrap(), 100);
+    });
+}
+
+#[test]
+fn what_waits_for_a_std_lock_is_told_by_the_dump() {
+    on_one_worker(|| {
+        let lock = Arc::new(Mutex::new(()));
+        let guard = lock.lock().unwrap();
+        let theirs = Arc::clone(&lock);
+        let waits = greenrt::Builder::new()
+            .name("waits for a lock".into())
+            .spawn(move || drop(theirs.lock()))
+            .unwrap();
+        yield_now();
+        let dump = greenrt::debug::dump();
+        let waiter = dump
+            .threads
+            .iter()
+            .find(|thread| thread.name.as_deref() == Some("waits for a lock"))
+            .unwrap();
+        assert!(waiter.waits_for.contains("futex"), "{waiter}");
+        assert!(waiter.waits_for.contains("not cancellable"), "{waiter}");
+        // Neither ends it.
+        waits.thread().unpark();
+        greenrt::lowlevel::cancel(waits.thread());
+        yield_now();
+        assert!(!waits.is_finished());
+        drop(guard);
+        waits.join().unwrap();
+    });
+}
+
+#[test]
+fn condvars_wait_and_are_notified() {
+    on_each_runtime(|| {
+        let pair = Arc::new((Mutex::new(VecDeque::new()), Condvar::new()));
+        let takers: Vec<_> = (0..5)
+            .map(|_| {
+                let pair = Arc::clone(&pair);
+                spawn(move || {
+                    let (queue, filled) = &*pair;
+                    let mut sum = 0;
+                    loop {
+                        let queue = queue.lock().unwrap();
+                        let mut queue = filled.wait_while(queue, |q| q.is_empty()).unwrap();
+                        match queue.pop_front().unwrap() {
+                            0 => return sum,
+                            n => sum += n,
+                        }
+                    }
+                })
+            })
+            .collect();
+        let (queue, filled) = &*pair;
+        for n in 1..=100 {
+            queue.lock().unwrap().push_back(n);
+            filled.notify_one();
+            if n % 7 == 0 {
+                yield_now();
+            }
+        }
+        queue.lock().unwrap().extend([0; 5]);
+        filled.notify_all();
+        assert_eq!(join_all(takers).iter().sum::<u32>(), 5050);
+    });
+}
+
+#[test]
+fn timed_waits_are_never_early() {
+    on_each_runtime(|| {
+        let threads: Vec<_> = (0..10)
+            .map(|n| {
+                spawn(move || {
+                    let (lock, never) = (Mutex::new(()), Condvar::new());
+                    let time = Duration::from_micros(n * 300);
+                    let began = Instant::now();
+                    let (_guard, result) = never
+                        .wait_timeout_while(lock.lock().unwrap(), time, |()| true)
+                        .unwrap();
+                    assert!(result.timed_out());
+                    assert!(began.elapsed() >= time);
+                    let word = AtomicU32::new(7);
+                    let deadline = Instant::now() + time;
+                    let ended = futex_wait(&word, 7, Some(deadline));
+                    assert_eq!(ended, FutexWait::TimedOut);
+                    assert!(Instant::now() >= deadline);
+                })
+            })
+            .collect();
+        join_all(threads);
+    });
+}
+
+#[test]
+fn timed_waits_follow_a_manual_clock() {
+    limited(|| {
+        on_manual_clock(2, |clock| {
+            let before = clock.now();
+            let began = Instant::now();
+            let (lock, never) = (Mutex::new(()), Condvar::new());
+            // Not `wait_timeout_while`, which looks at the real time and waits again.
+            let waited = never.wait_timeout(lock.lock().unwrap(), HOUR).unwrap();
+            assert!(waited.1.timed_out());
+            let passed = clock.now() - before;
+            assert!(passed + Duration::from_secs(60) > HOUR, "{passed:?}");
+            assert!(passed <= HOUR + Duration::from_secs(60), "{passed:?}");
+            assert!(began.elapsed() < HOUR);
+        });
+    });
+}
+
+#[test]
+fn rw_locks_let_readers_in_together() {
+    on_each_runtime(|| {
+        let value = Arc::new(RwLock::new(0));
+        let n_inside = Arc::new(AtomicUsize::new(0));
+        let threads: Vec<_> = (0..20)
+            .map(|n| {
+                let (value, n_inside) = (Arc::clone(&value), Arc::clone(&n_inside));
+                spawn(move || {
+                    for _ in 0..10 {
+                        if n % 4 == 0 {
+                            let mut value = value.write().unwrap();
+                            assert_eq!(n_inside.fetch_add(1, SeqCst), 0);
+                            yield_now();
+                            *value += 1;
+                            n_inside.fetch_sub(1, SeqCst);
+                        } else {
+                            let value = value.read().unwrap();
+                            let before = *value;
+                            n_inside.fetch_add(1, SeqCst);
+                            yield_now();
+                            n_inside.fetch_sub(1, SeqCst);
+                            assert_eq!(*value, before);
+                        }
+                    }
+                })
+            })
+            .collect();
+        join_all(threads);
+        assert_eq!(*value.read().unwrap(), 50);
+    });
+}
+
+#[test]
+fn once_runs_once_and_the_others_wait() {
+    on_each_runtime(|| {
+        let once = Arc::new((Once::new(), OnceLock::new(), AtomicUsize::new(0)));
+        let threads: Vec<_> = (0..20)
+            .map(|n| {
+                let once = Arc::clone(&once);
+                spawn(move || {
+                    let (first, second, n_runs) = &*once;
+                    first.call_once(|| {
+                        yield_now();
+                        n_runs.fetch_add(1, Relaxed);
+                    });
+                    assert_eq!(n_runs.load(Relaxed), 1);
+                    *second.get_or_init(|| {
+                        yield_now();
+                        n
+                    })
+                })
+            })
+            .collect();
+        let seen = join_all(threads);
+        assert!(seen.iter().all(|&n| n == seen[0]));
+    });
+}
+
+#[test]
+fn barriers_let_all_through_at_once() {
+    on_each_runtime(|| {
+        let barrier = Arc::new((Barrier::new(10), AtomicUsize::new(0)));
+        let threads: Vec<_> = (0..10)
+            .map(|_| {
+                let barrier = Arc::clone(&barrier);
+                spawn(move || {
+                    let (barrier, n_came) = &*barrier;
+                    let mut n_led = 0;
+                    for round in 1..=5 {
+                        n_came.fetch_add(1, SeqCst);
+                        n_led += usize::from(barrier.wait().is_leader());
+                        assert!(n_came.load(SeqCst) >= round * 10);
+                        barrier.wait();
+                    }
+                    n_led
+                })
+            })
+            .collect();
+        assert_eq!(join_all(threads).iter().sum::<usize>(), 5);
+    });
+}
+
+/// What std calls, and what it would call without us.
+mod sys {
+    use std::ffi::{CStr, c_char, c_int, c_long, c_void};
+    use std::io;
+    use std::mem;
+    use std::sync::atomic::AtomicU32;
+
+    pub(super) const WAIT: usize = 0;
+    pub(super) const WAKE: usize = 1;
+    pub(super) const REQUEUE: usize = 3;
+    pub(super) const CMP_REQUEUE: usize = 4;
+    pub(super) const WAIT_BITSET: usize = 9;
+    pub(super) const WAKE_BITSET: usize = 10;
+    pub(super) const PRIVATE: usize = 128;
+    pub(super) const REALTIME: usize = 256;
+
+    pub(super) const FUTEX: c_long = 202;
+
+    type Syscall = unsafe extern "C" fn(c_long, ...) -> c_long;
+
+    unsafe extern "C" {
+        fn syscall(number: c_long, ...) -> c_long;
+        fn dlsym(handle: *mut c_void, name: *const c_char) -> *mut c_void;
+    }
+
+    fn call(
+        function: Syscall,
+        number: c_long,
+        [a, b, c, d, e, f]: [usize; 6],
+    ) -> Result<c_long, c_int> {
+        // SAFETY: what the tests ask for harms nobody.
+        let result = unsafe { function(number, a, b, c, d, e, f) };
+        if result == -1 {
+            return Err(io::Error::last_os_error().raw_os_error().unwrap());
+        }
+        Ok(result)
+    }
+
+    /// As everybody calls it.
+    pub(super) fn ours(number: c_long, arguments: [usize; 6]) -> Result<c_long, c_int> {
+        call(syscall, number, arguments)
+    }
+
+    /// Libc's own, which we stand in front of.
+    pub(super) fn libcs(number: c_long, arguments: [usize; 6]) -> Result<c_long, c_int> {
+        const NEXT: *mut c_void = usize::MAX as *mut c_void;
+        let name: &CStr = c"syscall";
+        // SAFETY: the name is a string.
+        let function = unsafe { dlsym(NEXT, name.as_ptr()) };
+        assert!(!function.is_null());
+        assert_ne!(function.addr(), (syscall as Syscall as *const ()).addr());
+        // SAFETY: the type of that function.
+        call(
+            unsafe { mem::transmute::<*mut c_void, Syscall>(function) },
+            number,
+            arguments,
+        )
+    }
+
+    pub(super) fn futex(
+        word: &AtomicU32,
+        op: usize,
+        value: u32,
+        rest: [usize; 3],
+    ) -> Result<c_long, c_int> {
+        let [d, e, f] = rest;
+        ours(
+            FUTEX,
+            [
+                word.as_ptr().expose_provenance(),
+                op,
+                value as usize,
+                d,
+                e,
+                f,
+            ],
+        )
+    }
+}
+
+use sys::{CMP_REQUEUE, PRIVATE, REALTIME, REQUEUE, WAIT, WAIT_BITSET, WAKE, WAKE_BITSET};
+
+const EAGAIN: i32 = 11;
+const ETIMEDOUT: i32 = 110;
+const ALL: usize = u32::MAX as usize;
+
+#[test]
+fn other_system_calls_are_libcs_to_the_letter() {
+    limited(|| {
+        greenrt::run(|| {
+            let text = b"hello";
+            let at = text.as_ptr().expose_provenance();
+            let bad = 8;
+            let table: &[(i64, [usize; 6])] = &[
+                (39, [0; 6]),                           // getpid
+                (110, [0; 6]),                          // getppid
+                (186, [0; 6]),                          // gettid
+                (1, [usize::MAX, at, 5, 0, 0, 0]),      // write to no descriptor
+                (0, [0, bad, 5, 0, 0, 0]),              // read to a bad address
+                (3, [usize::MAX, 0, 0, 0, 0, 0]),       // close
+                (257, [usize::MAX, bad, 0, 0, 0, 0]),   // openat
+                (9, [0, 4096, 1, 0x22, usize::MAX, 1]), // mmap: the sixth argument is not aligned
+                (9, [0, 0, 1, 0x22, usize::MAX, 0]),    // mmap of nothing
+                (28, [0, 1, 99, 0, 0, 0]),              // madvise
+                (233, [0, 0, 0, bad, 0, 0]),            // epoll_ctl
+                (500, [1, 2, 3, 4, 5, 6]),
+                (9999, [1, 2, 3, 4, 5, 6]),
+                (-1, [0; 6]),
+                (i64::MIN, [0; 6]),
+                (1 << 40 | 202, [0; 6]),
+            ];
+            for &(number, arguments) in table {
+                let (ours, libcs) = (sys::ours(number, arguments), sys::libcs(number, arguments));
+                assert_eq!(ours, libcs, "number {number}, {arguments:?}");
+            }
+            for number in 1000..3000 {
+                assert_eq!(sys::ours(number, [1; 6]), sys::libcs(number, [1; 6]));
+            }
+        });
+    });
+}
+
+/// The seventh argument lies on the stack: a mapping at an offset needs it.
+#[test]
+fn the_last_argument_arrives() {
+    limited(|| {
+        let file = std::fs::File::open("/proc/self/exe").unwrap();
+        let fd = std::os::fd::AsRawFd::as_raw_fd(&file) as usize;
+        let map = |offset| sys::ours(9, [0, 4096, 1, 2, fd, offset]).unwrap() as usize;
+        let [first, second] = [0, 4096].map(|offset| {
+            let at = map(offset);
+            let bytes: *const [u8; 4096] = std::ptr::with_exposed_provenance(at);
+            // SAFETY: mapped just now.
+            let copy = unsafe { bytes.read() };
+            sys::ours(11, [at, 4096, 0, 0, 0, 0]).unwrap();
+            copy
+        });
+        let both = &std::fs::read("/proc/self/exe").unwrap()[..8192];
+        assert!(both[..4096] == first && both[4096..] == second);
+    });
+}
+
+/// A time as the kernel takes it.
+#[repr(C)]
+struct Timespec {
+    seconds: i64,
+    ns: i64,
+}
+
+impl Timespec {
+    fn of(time: Duration) -> Timespec {
+        Timespec {
+            seconds: time.as_secs() as i64,
+            ns: i64::from(time.subsec_nanos()),
+        }
+    }
+
+    fn at(&self) -> usize {
+        (&raw const *self).expose_provenance()
+    }
+}
+
+fn monotonic() -> Duration {
+    Duration::from_nanos(greenrt_arch::clock::monotonic_ns())
+}
+
+fn realtime() -> Duration {
+    let now = std::time::SystemTime::now();
+    now.duration_since(std::time::UNIX_EPOCH).unwrap()
+}
+
+/// Calls that return at once, good and bad, on an OS thread by libc's own function, and on a green
+/// thread by ours.
+#[test]
+fn futex_errors_are_the_kernels() {
+    limited(|| {
+        static WORDS: [AtomicU32; 4] = [const { AtomicU32::new(5) }; 4];
+        let [word, other] = [0, 1].map(|n| WORDS[n].as_ptr().expose_provenance());
+        let short = Timespec {
+            seconds: 0,
+            ns: 1000,
+        };
+        let bad_times = [
+            (-1, 0),
+            (0, -1),
+            (0, 1_000_000_000),
+            (i64::MIN, 0),
+            (1, i64::MAX),
+        ];
+        let bad_times = bad_times.map(|(seconds, ns)| Timespec { seconds, ns });
+        let (short, past) = (short.at(), Timespec { seconds: 1, ns: 1 });
+        let past = past.at();
+        let unmapped = 1 << 46;
+        let mut table: Vec<[usize; 6]> = Vec::new();
+        for op in [WAIT, WAIT_BITSET, WAIT | REALTIME, WAIT_BITSET | REALTIME] {
+            let op = op | PRIVATE;
+            // Not as expected, with times of all kinds.
+            for time in [0, short, past, 8, unmapped] {
+                table.push([word, op, 4, time, 0, ALL]);
+            }
+            // As expected, and the time is up.
+            table.push([word, op, 5, past, 0, ALL]);
+            for time in &bad_times {
+                table.push([word, op, 5, time.at(), 0, ALL]);
+                table.push([word, op, 4, time.at(), 0, ALL]);
+            }
+            for address in [0, 4, 8, unmapped, 1 << 63, ALL << 32, word + 1, word + 2, 7] {
+                table.push([address, op, 5, short, 0, ALL]);
+            }
+            table.push([word, op, 4, 0, 0, 0]);
+        }
+        // A relative time of a second and a bit would be waited for.
+        table.retain(|c| !(c[1] == WAIT | PRIVATE && c[2] == 5 && c[3] == past));
+        table.push([word, WAIT | PRIVATE, 5, short, 0, 0]);
+        for op in [WAKE, WAKE_BITSET] {
+            for n in [0, 1, 7, i32::MAX as usize, ALL, 1 << 31] {
+                for bits in [0, 1, ALL] {
+                    table.push([word, op | PRIVATE, n, 0, 0, bits]);
+                    table.push([word, op | PRIVATE | REALTIME, n, 0, 0, bits]);
+                }
+            }
+            for address in [0, 4, unmapped, 1 << 63, word + 1, word + 2] {
+                table.push([address, op | PRIVATE, 1, 0, 0, ALL]);
+            }
+        }
+        for op in [REQUEUE, CMP_REQUEUE, CMP_REQUEUE | REALTIME] {
+            for (n_wake, n_move) in [(0, 0), (1, 1), (ALL, 1), (1, ALL), (1, i32::MAX as usize)] {
+                for value in [4, 5] {
+                    table.push([word, op | PRIVATE, n_wake, n_move, other, value]);
+                    table.push([word, op | PRIVATE, n_wake, n_move, word, value]);
+                }
+            }
+            for bad in [0, 8, unmapped, 1 << 63, word + 1] {
+                table.push([bad, op | PRIVATE, 1, 1, other, 5]);
+                table.push([word, op | PRIVATE, 1, 1, bad, 5]);
+            }
+        }
+        // Operations that do not exist, or are not ours.
+        for op in [2, 14, 63, 127, 512, 1 << 20, 1 << 31] {
+            table.push([word, op | PRIVATE, 4, 0, 0, ALL]);
+        }
+        let expected: Vec<_> = table.iter().map(|&c| sys::libcs(sys::FUTEX, c)).collect();
+        let check = move || {
+            for (arguments, expected) in table.iter().zip(&expected) {
+                let ours = sys::ours(sys::FUTEX, *arguments);
+                assert_eq!(ours, *expected, "{arguments:#x?}");
+            }
+        };
+        check();
+        greenrt::run(|| {
+            let (noise, stop) = (AtomicU32::new(0), Arc::new(AtomicBool::new(false)));
+            // With somebody in the table, too.
+            let waits = spawn({
+                let stop = Arc::clone(&stop);
+                move || {
+                    while !stop.load(Relaxed) {
+                        futex_wait(
+                            &WORDS[2],
+                            5,
+                            Some(Instant::now() + Duration::from_millis(1)),
+                        );
+                    }
+                    drop(noise);
+                }
+            });
+            yield_now();
+            check();
+            stop.store(true, Relaxed);
+            waits.join().unwrap();
+        });
+    });
+}
+
+#[test]
+fn a_served_wait_answers_as_the_kernel_does() {
+    on_each_runtime(|| {
+        static WORD: [AtomicU32; 2] = [const { AtomicU32::new(5) }; 2];
+        // One at a time: the word is everybody's.
+        static TURN: Mutex<()> = Mutex::new(());
+        let _turn = TURN.lock().unwrap();
+        let word = &WORD[0];
+        let wait = |op: usize, value, time: Option<Duration>| {
+            let time = time.map(Timespec::of);
+            let at = time.as_ref().map_or(0, Timespec::at);
+            sys::futex(word, op | PRIVATE, value, [at, 0, ALL])
+        };
+        let ms = Duration::from_millis(2);
+        assert_eq!(wait(WAIT_BITSET, 4, None), Err(EAGAIN));
+        let began = Instant::now();
+        assert_eq!(wait(WAIT, 5, Some(ms)), Err(ETIMEDOUT));
+        assert_eq!(wait(WAIT_BITSET, 5, Some(monotonic() + ms)), Err(ETIMEDOUT));
+        assert!(began.elapsed() >= 2 * ms);
+        let until = realtime() + ms;
+        assert_eq!(wait(WAIT_BITSET | REALTIME, 5, Some(until)), Err(ETIMEDOUT));
+        assert!(realtime() >= until);
+        assert_eq!(wait(WAIT_BITSET, 5, Some(Duration::ZERO)), Err(ETIMEDOUT));
+        // A wake that concerns it, and one that does not.
+        let waiter = |bits: u32| {
+            spawn(move || sys::futex(&WORD[0], WAIT_BITSET | PRIVATE, 5, [0, 0, bits as usize]))
+        };
+        let waiters = [waiter(1), waiter(2), waiter(6)];
+        let wake = |n: u32, bits: usize| sys::futex(word, WAKE_BITSET | PRIVATE, n, [0, 0, bits]);
+        // As soon as all are there, three are woken one after the other.
+        assert_eq!(wake(9, 8), Ok(0));
+        let mut n_woken = [0; 2];
+        wait_until(|| {
+            n_woken[0] += wake(9, 2).unwrap();
+            n_woken[0] == 2
+        });
+        wait_until(|| {
+            n_woken[1] += wake(1, 1).unwrap();
+            n_woken[1] == 1
+        });
+        assert_eq!(join_all(waiters), [Ok(0); 3]);
+        // Some are woken and some are moved.
+        let waiters: Vec<_> = (0..5).map(|_| waiter(u32::MAX)).collect();
+        let other = WORD[1].as_ptr().expose_provenance();
+        let (mut n_woken, mut n_moved) = (0, 0);
+        wait_until(|| {
+            let wrong = sys::futex(word, CMP_REQUEUE | PRIVATE, 1, [1, other, 4]);
+            assert_eq!(wrong, Err(EAGAIN));
+            n_moved += sys::futex(word, CMP_REQUEUE | PRIVATE, 0, [1, other, 5]).unwrap();
+            n_moved == 3
+        });
+        wait_until(|| {
+            n_woken += sys::futex(word, REQUEUE | PRIVATE, 1, [0, other, 0]).unwrap();
+            n_woken == 2
+        });
+        assert_eq!(sys::futex(word, WAKE | PRIVATE, 9, [0; 3]), Ok(0));
+        assert_eq!(sys::futex(&WORD[1], WAKE | PRIVATE, 2, [0; 3]), Ok(2));
+        assert_eq!(sys::futex(&WORD[1], WAKE | PRIVATE, 9, [0; 3]), Ok(1));
+        assert_eq!(join_all(waiters), [Ok(0); 5]);
+    });
+}
+
+#[test]
+fn os_threads_wake_green_threads_and_the_other_way_round() {
+    on_each_runtime(|| {
+        let (to_green, from_os) = mpsc::channel();
+        let (to_os, from_green) = mpsc::sync_channel(1);
+        let os = thread::spawn(move || {
+            for n in 0..200_u32 {
+                to_green.send(n).unwrap();
+                assert_eq!(from_green.recv(), Ok(n * 2));
+            }
+            os_sleep(Duration::from_millis(1));
+            to_green.send(1).unwrap();
+        });
+        for n in 0..200 {
+            let got: u32 = from_os.recv().unwrap();
+            assert_eq!(got, n);
+            to_os.send(got * 2).unwrap();
+        }
+        let long = from_os.recv_timeout(HOUR);
+        assert_eq!(long, Ok(1));
+        let none = from_os.recv_timeout(Duration::from_millis(1));
+        assert!(none.is_err());
+        assert_eq!(
+            from_os.recv_timeout(HOUR),
+            Err(RecvTimeoutError::Disconnected)
+        );
+        wait_until(|| os.is_finished());
+        os.join().unwrap();
+    });
+}
+
+#[test]
+fn stds_park_and_unpark_work_across() {
+    on_each_runtime(|| {
+        // Of whatever std takes the calling thread for.
+        let me = thread::current();
+        let told = Arc::new(AtomicBool::new(false));
+        let os = thread::spawn({
+            let told = Arc::clone(&told);
+            move || {
+                while !told.load(Relaxed) {
+                    thread::park();
+                }
+                me.unpark();
+            }
+        });
+        yield_now();
+        told.store(true, Relaxed);
+        os.thread().unpark();
+        thread::park();
+        wait_until(|| os.is_finished());
+        os.join().unwrap();
+    });
+}
