@@ -649,3 +649,372 @@ fn stds_park_and_unpark_work_across() {
         os.join().unwrap();
     });
 }
+
+/// Acts on one of each kind of lock for a while; whoever is not woken hangs.
+fn hammer(random: &mut Random, shared: &Shared, n: u64, on_green: bool) {
+    let rest = |random: &mut Random| match random.below(4) {
+        0 => random.dawdle(200),
+        1 if on_green => yield_now(),
+        1 => thread::yield_now(),
+        _ => {}
+    };
+    // While parking_lot's per-thread data is the worker's, what it waits for stops the worker: then
+    // nobody may be switched away from while holding one of its locks.
+    let may_rest = !on_green || thread_locals_are_private();
+    let rest_locked = |random: &mut Random| {
+        if may_rest {
+            rest(random);
+        }
+    };
+    for _ in 0..n {
+        match random.below(9) {
+            0 | 1 => {
+                let mut count = shared.count.lock().unwrap();
+                rest(random);
+                *count += 1;
+            }
+            2 => {
+                let value = shared.value.read().unwrap();
+                rest(random);
+                assert_eq!(value.0, value.1);
+            }
+            3 => {
+                let mut value = shared.value.write().unwrap();
+                value.0 += 1;
+                rest(random);
+                value.1 += 1;
+            }
+            4 => {
+                shared.queue.lock().unwrap().push_back(1);
+                if random.below(2) == 0 {
+                    shared.filled.notify_one();
+                } else {
+                    shared.filled.notify_all();
+                }
+                let mut queue = shared.queue.lock().unwrap();
+                loop {
+                    if queue.pop_front().is_some() {
+                        break;
+                    }
+                    if random.below(3) == 0 {
+                        let time = Duration::from_micros(random.below(300));
+                        queue = shared.filled.wait_timeout(queue, time).unwrap().0;
+                    } else {
+                        queue = shared.filled.wait(queue).unwrap();
+                    }
+                }
+            }
+            5 => {
+                let once = &shared.onces[random.below(shared.onces.len() as u64) as usize];
+                once.get_or_init(|| rest(random));
+            }
+            6 => {
+                let mut count = shared.other_count.lock();
+                rest_locked(random);
+                *count += 1;
+            }
+            7 => {
+                let mut value = shared.other_value.write();
+                value.0 += 1;
+                rest_locked(random);
+                value.1 += 1;
+            }
+            _ => {
+                let value = shared.other_value.read();
+                rest_locked(random);
+                assert_eq!(value.0, value.1);
+            }
+        }
+        rest(random);
+    }
+}
+
+struct Shared {
+    count: Mutex<u64>,
+    value: RwLock<(u64, u64)>,
+    queue: Mutex<VecDeque<u32>>,
+    filled: Condvar,
+    onces: Vec<OnceLock<()>>,
+    other_count: parking_lot::Mutex<u64>,
+    other_value: parking_lot::RwLock<(u64, u64)>,
+}
+
+impl Shared {
+    fn new() -> Arc<Shared> {
+        Arc::new(Shared {
+            count: Mutex::default(),
+            value: RwLock::default(),
+            queue: Mutex::default(),
+            filled: Condvar::new(),
+            onces: (0..100).map(|_| OnceLock::new()).collect(),
+            other_count: parking_lot::Mutex::default(),
+            other_value: parking_lot::RwLock::default(),
+        })
+    }
+}
+
+#[test]
+fn os_threads_and_green_threads_share_locks_and_lose_no_wake_up() {
+    limited(|| {
+        for n_workers in [1, 2, 4] {
+            let runtime = runtime(n_workers);
+            with_seeds(4, |random| {
+                let shared = Shared::new();
+                let os: Vec<_> = (0..3)
+                    .map(|_| {
+                        let (mut random, shared) = (random.fork(), Arc::clone(&shared));
+                        thread::spawn(move || hammer(&mut random, &shared, 300, false))
+                    })
+                    .collect();
+                let green: Vec<_> = (0..8)
+                    .map(|_| {
+                        let (mut random, shared) = (random.fork(), Arc::clone(&shared));
+                        runtime.spawn(move || hammer(&mut random, &shared, 150, true))
+                    })
+                    .collect();
+                os.into_iter().for_each(|thread| thread.join().unwrap());
+                join_all(green);
+                assert!(shared.queue.lock().unwrap().is_empty());
+            });
+        }
+    });
+}
+
+/// Many producers and consumers of each kind, on channels of several capacities.
+#[test]
+fn channels_of_std_and_crossbeam_lose_nothing() {
+    // Where a worker's threads share std's token of `thread::park`, one at a time may wait in a
+    // channel; the others are on workers of their own.
+    let n_green = if thread_locals_are_private() { 4 } else { 1 };
+    limited(move || {
+        for n_workers in [1, 2, 4] {
+            let runtime = runtime(n_workers);
+            with_seeds(3, |random| {
+                let capacity = random.below(3) as usize;
+                let (std_in, std_out) = mpsc::sync_channel(capacity);
+                let (crossbeam_in, crossbeam_out) = crossbeam_channel::bounded(capacity);
+                let n_each = 200_u64;
+                let os: Vec<_> = (0..2)
+                    .map(|_| {
+                        let (std_in, crossbeam_in) = (std_in.clone(), crossbeam_in.clone());
+                        thread::spawn(move || {
+                            for n in 0..n_each {
+                                std_in.send(n).unwrap();
+                                crossbeam_in.send(n).unwrap();
+                            }
+                        })
+                    })
+                    .collect();
+                drop((std_in, crossbeam_in));
+                let green: Vec<_> = (0..n_green)
+                    .map(|_| {
+                        let out = crossbeam_out.clone();
+                        runtime.spawn(move || out.iter().sum::<u64>())
+                    })
+                    .collect();
+                drop(crossbeam_out);
+                let expected = n_each * (n_each - 1);
+                assert_eq!(std_out.iter().sum::<u64>(), expected);
+                assert_eq!(join_all(green).iter().sum::<u64>(), expected);
+                os.into_iter().for_each(|thread| thread.join().unwrap());
+            });
+        }
+    });
+}
+
+/// A lock that whoever unlocks it locks again at once, and that is held across a switch.
+#[test]
+fn no_thread_takes_a_std_mutex_for_itself() {
+    on_one_worker(|| {
+        let taken = Arc::new(Mutex::new(Vec::new()));
+        let threads: Vec<_> = (0..100)
+            .map(|me| {
+                let taken = Arc::clone(&taken);
+                spawn(move || {
+                    for _ in 0..20 {
+                        let mut taken = taken.lock().unwrap();
+                        yield_now();
+                        taken.push(me);
+                    }
+                })
+            })
+            .collect();
+        join_all(threads);
+        are_shares_fair(&taken.lock().unwrap(), 100);
+    });
+}
+
+/// At any moment nobody has had much more than another.
+#[track_caller]
+fn are_shares_fair(taken: &[usize], n_threads: usize) {
+    let mut shares = vec![0; n_threads];
+    for (n, &who) in taken.iter().enumerate() {
+        shares[who] += 1;
+        // Whoever comes first may come twice before those it has passed over are known.
+        let fair = n / n_threads + 1;
+        assert!(shares[who] <= 3 * fair, "{who} has {} of {n}", shares[who]);
+    }
+    assert!(shares.iter().all(|&share| share == shares[0]));
+}
+
+/// The lock of the documentation of `futex_hand_over`.
+#[derive(Default)]
+struct FairLock(AtomicU32);
+
+impl FairLock {
+    fn lock(&self) {
+        if self.0.compare_exchange(0, 1, Acquire, Relaxed).is_ok() {
+            return;
+        }
+        let mut wait: fn(&_, _, _) -> FutexWait = futex_wait;
+        while self.0.swap(2, Acquire) != 0 {
+            match wait(&self.0, 2, None) {
+                FutexWait::HandedOver => return,
+                FutexWait::Woken => wait = futex_wait_again,
+                _ => {}
+            }
+        }
+    }
+
+    fn unlock(&self) {
+        if self.0.compare_exchange(1, 0, Release, Relaxed).is_err() {
+            futex_hand_over(&self.0, 0);
+        }
+    }
+}
+
+#[test]
+fn a_lock_made_of_hand_overs_is_fair_and_excludes() {
+    on_each_runtime(|| {
+        let lock = Arc::new((
+            FairLock::default(),
+            Mutex::new(Vec::new()),
+            AtomicUsize::new(0),
+        ));
+        let act = |me, lock: &(FairLock, Mutex<Vec<usize>>, AtomicUsize), rest: fn()| {
+            for _ in 0..20 {
+                lock.0.lock();
+                assert_eq!(lock.2.fetch_add(1, SeqCst), 0);
+                rest();
+                lock.1.lock().unwrap().push(me);
+                lock.2.fetch_sub(1, SeqCst);
+                lock.0.unlock();
+            }
+        };
+        let os: Vec<_> = (0..2)
+            .map(|n| {
+                let lock = Arc::clone(&lock);
+                thread::spawn(move || act(50 + n, &lock, thread::yield_now))
+            })
+            .collect();
+        let green: Vec<_> = (0..50)
+            .map(|me| {
+                let lock = Arc::clone(&lock);
+                spawn(move || act(me, &lock, yield_now))
+            })
+            .collect();
+        join_all(green);
+        wait_until(|| os.iter().all(thread::JoinHandle::is_finished));
+        assert_eq!(lock.1.lock().unwrap().len(), 52 * 20);
+        assert_eq!(lock.0.0.load(Relaxed), 0);
+        assert_eq!(futex_hand_over(&lock.0.0, 0), FutexHandOver::Nobody);
+    });
+}
+
+#[test]
+fn a_fair_lock_is_fair_on_one_worker() {
+    on_one_worker(|| {
+        let lock = Arc::new((FairLock::default(), Mutex::new(Vec::new())));
+        let threads: Vec<_> = (0..100)
+            .map(|me| {
+                let lock = Arc::clone(&lock);
+                spawn(move || {
+                    for _ in 0..20 {
+                        lock.0.lock();
+                        yield_now();
+                        lock.1.lock().unwrap().push(me);
+                        lock.0.unlock();
+                    }
+                })
+            })
+            .collect();
+        join_all(threads);
+        are_shares_fair(&lock.1.lock().unwrap(), 100);
+    });
+}
+
+#[test]
+fn wakes_and_deadlines_at_the_same_time_agree() {
+    limited(|| {
+        for n_workers in [1, 2, 4] {
+            let runtime = runtime(n_workers);
+            with_seeds(10, |random| {
+                let word = Arc::new(AtomicU32::new(0));
+                let deadline = Instant::now() + Duration::from_micros(200 + random.below(800));
+                let waiters: Vec<_> = (0..20)
+                    .map(|_| {
+                        let word = Arc::clone(&word);
+                        runtime.spawn(move || futex_wait(&word, 0, Some(deadline)))
+                    })
+                    .collect();
+                let os = thread::spawn({
+                    let word = Arc::clone(&word);
+                    move || futex_wait(&word, 0, Some(deadline))
+                });
+                let mut n_woken = 0;
+                while Instant::now() < deadline + Duration::from_micros(200) {
+                    n_woken += futex_wake(&word, 1);
+                    random.dawdle(30_000);
+                }
+                let mut ended = join_all(waiters);
+                ended.push(os.join().unwrap());
+                let said_so = ended.iter().filter(|&&one| one == FutexWait::Woken);
+                // What has woken one who had given up was not counted.
+                assert_eq!(said_so.count(), n_woken, "{ended:?}");
+                assert_eq!(futex_wake(&word, usize::MAX), 0);
+            });
+        }
+    });
+}
+
+#[test]
+fn waiters_for_one_word_are_woken_in_their_order() {
+    on_one_worker(|| {
+        static WORD: AtomicU32 = AtomicU32::new(0);
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let threads: Vec<_> = (0..100)
+            .map(|me| {
+                let order = Arc::clone(&order);
+                spawn(move || {
+                    assert_eq!(futex_wait(&WORD, 0, None), FutexWait::Woken);
+                    order.lock().unwrap().push(me);
+                })
+            })
+            .collect();
+        yield_now();
+        assert_eq!(futex_wake(&WORD, 1), 1);
+        assert_eq!(futex_wake(&WORD, 40), 40);
+        assert_eq!(futex_wake(&WORD, 0), 0);
+        assert_eq!(futex_wake(&WORD, usize::MAX), 59);
+        join_all(threads);
+        assert!(order.lock().unwrap().iter().copied().eq(0..100));
+    });
+}
+
+#[test]
+fn a_green_thread_that_holds_back_a_changed_word_yields_at_times() {
+    on_one_worker(|| {
+        // A loop around a wait that never begins must not keep the worker.
+        static WORD: AtomicU32 = AtomicU32::new(1);
+        let done = Arc::new(AtomicBool::new(false));
+        let other = spawn({
+            let done = Arc::clone(&done);
+            move || done.store(true, Relaxed)
+        });
+        while !done.load(Relaxed) {
+            let ended = sys::futex(&WORD, WAIT_BITSET | PRIVATE, 0, [0, 0, ALL]);
+            assert_eq!(ended, Err(EAGAIN));
+        }
+        other.join().unwrap();
+    });
+}
