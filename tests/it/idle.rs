@@ -1,6 +1,7 @@
 //! A worker with nothing due sleeps in the kernel and is not woken.
 
 use std::fs;
+use std::io::{Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use greenrt::lowlevel::cancel;
 use greenrt::{Runtime, park, park_timeout, scope, sleep, spawn, timeout, yield_now};
+use greenstd::net::{TcpListener, TcpStream};
 
 use super::support::{HOUR, Stream, limited, named_os_thread, os_sleep, wait_until};
 
@@ -104,6 +106,31 @@ fn a_worker_with_parked_threads_and_far_timers_is_idle() {
             }));
             yield_now();
         }
+    });
+}
+
+#[test]
+fn a_worker_with_connections_that_were_used_is_idle() {
+    idle_beside("tcp", || {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let acceptor = spawn(move || {
+            for stream in listener.incoming() {
+                let stream = stream.unwrap();
+                drop(spawn(move || std::io::copy(&mut &stream, &mut &stream)));
+            }
+        });
+        for n in 0..100 {
+            let mut client = TcpStream::connect(address).unwrap();
+            client
+                .set_read_timeout((n % 2 == 0).then_some(HOUR))
+                .unwrap();
+            client.write_all(b"used").unwrap();
+            client.read_exact(&mut [0; 4]).unwrap();
+            drop(spawn(move || client.read(&mut [0]).map(drop)));
+        }
+        yield_now();
+        drop(acceptor);
     });
 }
 

@@ -78,6 +78,48 @@ fn more_slices_than_the_system_takes_are_taken_in_part() -> io::Result<()> {
     Ok(())
 }
 
+/// Runs `f` with SIGPIPE blocked in this thread, which makes it wait there even if it is ignored;
+/// whether it was sent.
+fn raises_sigpipe(f: impl FnOnce()) -> bool {
+    // SAFETY: zeros are a value of a set, which `sigemptyset` and `sigaddset` complete.
+    let mut set: libc::sigset_t = unsafe { mem::zeroed() };
+    // SAFETY: `set` is ours.
+    unsafe { libc::sigemptyset(&raw mut set) };
+    // SAFETY: as above.
+    unsafe { libc::sigaddset(&raw mut set, libc::SIGPIPE) };
+    // SAFETY: the old mask is not asked for. The thread is the test's own and ends with it.
+    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, ptr::null_mut()) };
+    f();
+    // SAFETY: `set` is ours.
+    unsafe { libc::sigpending(&raw mut set) };
+    // SAFETY: as above.
+    unsafe { libc::sigismember(&raw const set, libc::SIGPIPE) == 1 }
+}
+
+#[test]
+fn a_peer_that_has_gone_is_an_error_and_no_signal() -> io::Result<()> {
+    let _limit = time_limit(60);
+    let (near, far) = UnixStream::pair()?;
+    drop(far);
+    assert!(!raises_sigpipe(|| {
+        for _ in 0..3 {
+            let sent = send(near.as_fd(), b"a");
+            assert_eq!(sent.unwrap_err().kind(), ErrorKind::BrokenPipe);
+            let sent = send_vectored(near.as_fd(), &[IoSlice::new(b"a")]);
+            assert_eq!(sent.unwrap_err().kind(), ErrorKind::BrokenPipe);
+        }
+    }));
+    // What it would be otherwise, in a thread of its own, with which the signal goes.
+    let plain = std::thread::spawn(move || {
+        raises_sigpipe(|| {
+            // SAFETY: there is one byte.
+            unsafe { libc::write(near.as_raw_fd(), b"a".as_ptr().cast(), 1) };
+        })
+    });
+    assert!(plain.join().expect("no panic"));
+    Ok(())
+}
+
 #[test]
 fn options_are_kept() -> io::Result<()> {
     let _limit = time_limit(60);

@@ -49,6 +49,7 @@ pub(crate) struct Measured {
     pub(crate) name: &'static str,
     pub(crate) columns: &'static [&'static str],
     pub(crate) goals: &'static [Goal],
+    pub(crate) note: &'static str,
     pub(crate) outcomes: Vec<Outcome>,
     pub(crate) n_disturbed: usize,
 }
@@ -84,6 +85,9 @@ impl Report {
         println!("\n{}  ({} rounds{disturbed})", row.name, row.n_rounds());
         self.print_figures(row);
         self.print_goals(row);
+        if !row.note.is_empty() {
+            println!("  note: {}", row.note);
+        }
     }
 
     fn print_figures(&self, row: &Measured) {
@@ -220,6 +224,9 @@ impl Report {
                 }
                 println!();
             }
+        }
+        for row in self.rows.iter().filter(|row| !row.note.is_empty()) {
+            println!("\n{}: {}.", row.name, row.note);
         }
         let rounds: HashMap<usize, usize> =
             self.rows.iter().fold(HashMap::new(), |mut counts, row| {

@@ -29,6 +29,8 @@ struct Row {
     goals: &'static [Goal],
     n_rounds: usize,
     kind: Kind,
+    /// What a reader must know to judge it.
+    note: &'static str,
 }
 
 #[derive(Clone, Copy)]
@@ -68,7 +70,6 @@ const EACH: &[&str] = &["CPU ns", "wall ns"];
 const PER_REQUEST: &[&str] = &["CPU us", "requests/s", "p50 us", "p99 us"];
 
 const YIELD: &[Goal] = &[Goal::new(0, AtMost(15.0), AtMost(40.0))];
-const CHANNEL: &[Goal] = &[Goal::new(0, AtMost(120.0), AtMost(180.0))];
 const SPAWN: &[Goal] = &[Goal::new(0, AtMost(100.0), AtMost(200.0))];
 const SPAWN_ALL: &[Goal] = &[Goal::new(0, AtMost(200.0), AtMost(300.0))];
 const SKYNET: &[Goal] = &[Goal::new(1, AtMost(0.4), AtMost(0.8))];
@@ -115,6 +116,7 @@ fn row(
         goals,
         n_rounds,
         kind,
+        note: "",
     }
 }
 
@@ -145,7 +147,10 @@ fn rows() -> Vec<Row> {
     vec![
         work("yield/2", "yield_2", YIELD),
         work("yield/1000", "yield_1000", YIELD),
-        work("channel/ping_pong", "ping_pong", CHANNEL),
+        Row {
+            note: "greenrt has no channels yet: it parks and unparks, so this shows no goal",
+            ..work("channel/ping_pong", "ping_pong", &[])
+        },
         work("spawn/join", "spawn_join", SPAWN),
         work("spawn/100k_then_join", "spawn_burst", SPAWN_ALL),
         row(
@@ -241,6 +246,7 @@ pub(crate) fn run(options: &Options) {
             name: row.name,
             columns: row.columns,
             goals: row.goals,
+            note: row.note,
             outcomes,
             n_disturbed: patience.n_disturbed,
         });

@@ -440,6 +440,31 @@ fn a_socket_of_another_kind_in_a_stream() {
             assert_eq!(&bytes[..n], text.as_bytes());
         }
 
+        // Also those that came together, for one who had to wait before.
+        let waiting = thread::spawn(move || {
+            assert_eq!(ours.read(&mut [0; 100]).unwrap(), 1);
+            ours
+        });
+        thread::yield_now();
+        theirs.send(b"0").unwrap();
+        let mut ours = waiting.join().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        assert_eq!(
+            ours.read(&mut [0; 100]).unwrap_err().kind(),
+            ErrorKind::WouldBlock
+        );
+        ours.set_nonblocking(false).unwrap();
+        let reader = thread::spawn(move || {
+            (0..30).for_each(|n| assert_eq!(ours.read(&mut [0; 100]).unwrap(), n + 1));
+        });
+        for n in 0..30 {
+            theirs.send(&vec![0; n + 1]).unwrap();
+            if n % 10 == 0 {
+                thread::yield_now();
+            }
+        }
+        reader.join().unwrap();
+
         // And what is no socket at all says so.
         let file = std::fs::File::open("/dev/null").unwrap();
         let mut file = TcpStream::from(OwnedFd::from(file));

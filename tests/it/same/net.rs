@@ -510,6 +510,42 @@ fn reset_while_reading() {
 }
 
 #[test]
+fn a_reset_ends_everybody_who_waits() {
+    run(|| {
+        for n in 0..20 {
+            let (client, server) = pair();
+            fill(&server);
+            let server = Arc::new(server);
+            let readers: Vec<_> = (0..3)
+                .map(|_| {
+                    let server = Arc::clone(&server);
+                    thread::spawn(move || read_up_to(&server, 1).map_err(|error| error.kind()))
+                })
+                .collect();
+            let writer = Arc::clone(&server);
+            let writer = thread::spawn(move || write_until_error(&writer));
+            for _ in 0..n % 4 {
+                thread::yield_now();
+            }
+            reset_on_drop(&client);
+            drop(client);
+            let mut resets = usize::from(writer.join().unwrap() == ErrorKind::ConnectionReset);
+            for reader in readers {
+                match reader.join().unwrap() {
+                    Ok(bytes) => assert_eq!(bytes, b""),
+                    Err(error) => {
+                        assert_eq!(error, ErrorKind::ConnectionReset);
+                        resets += 1;
+                    }
+                }
+            }
+            // One of them is told, the others find the end.
+            assert_eq!(resets, 1);
+        }
+    });
+}
+
+#[test]
 fn reset_while_writing() {
     run(|| {
         for _ in 0..20 {

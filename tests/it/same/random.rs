@@ -1,10 +1,11 @@
 //! A random play for two ends of a connection, whose every line has one right outcome.
 
 use std::io::{ErrorKind, IoSlice, IoSliceMut, Read, Write};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 
 use super::net::{Shutdown, TcpListener, TcpStream};
 use super::thread;
@@ -329,7 +330,11 @@ fn act(ends: &mut [End; 2], random: &mut Random) -> Option<(&'static str, String
             let address = listener.local_addr().unwrap();
             let outcome = match random.below(4) {
                 0 => {
-                    drop(listener);
+                    // A socket that does not listen keeps its port from everybody else.
+                    let deaf = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+                    deaf.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())
+                        .unwrap();
+                    let address = deaf.local_addr().unwrap().as_socket().unwrap();
                     show(TcpStream::connect(address).map(drop))
                 }
                 1 => show(TcpListener::bind(address).map(drop)),
