@@ -16,6 +16,7 @@
 //! | `raise` †            | sends a signal to the calling OS thread                              |
 //! | `wait_for_ever` †    | sleeps until the process ends                                        |
 //! | `poll`, `listen`     | the system calls, never an interposed function of that name          |
+//! | `receive`, `send`    | the same, of `recv` and `send`                                       |
 //! | `EPOLL`, `epoll_*`   | `false` and `Unsupported` where there is no such thing               |
 //!
 //! †: async-signal-safe.

@@ -14,6 +14,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 use std::time::Duration;
 
+use crate::os;
+
 /// How many slices the system takes at once, as std has it.
 const SLICES_MAX: usize = 1024;
 
@@ -45,9 +47,8 @@ pub fn peek(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
 
 #[inline]
 fn receive_with(fd: BorrowedFd<'_>, buffer: &mut [u8], flags: c_int) -> io::Result<usize> {
-    let place = buffer.as_mut_ptr().cast();
     // SAFETY: there is as much room as is said, and it is ours to be written to.
-    count(unsafe { libc::recv(fd.as_raw_fd(), place, buffer.len(), flags) })
+    unsafe { os::receive(fd.as_raw_fd(), buffer.as_mut_ptr(), buffer.len(), flags) }
 }
 
 /// Writes what there is room for, of kind `WouldBlock` if that is nothing.
@@ -58,14 +59,7 @@ fn receive_with(fd: BorrowedFd<'_>, buffer: &mut [u8], flags: c_int) -> io::Resu
 #[inline]
 pub fn send(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
     // SAFETY: there are as many bytes as is said.
-    count(unsafe {
-        libc::send(
-            fd.as_raw_fd(),
-            bytes.as_ptr().cast(),
-            bytes.len(),
-            SEND_FLAGS,
-        )
-    })
+    unsafe { os::send(fd.as_raw_fd(), bytes.as_ptr(), bytes.len(), SEND_FLAGS) }
 }
 
 /// As [`receive`], into several buffers in turn.

@@ -305,6 +305,63 @@ pub(crate) fn poll(fd: RawFd, events: i16, timeout: Option<Duration>) -> io::Res
     Ok(entry.revents)
 }
 
+/// `recv(2)`. libc's is a point of `pthread_cancel`, whose marks around it cost more than all that
+/// greenrt does for a read.
+///
+/// # Errors
+///
+/// Those of `recv(2)`.
+///
+/// # Safety
+///
+/// `place` has room for `bytes`.
+#[inline]
+pub(crate) unsafe fn receive(
+    fd: RawFd,
+    place: *mut u8,
+    bytes: usize,
+    flags: c_int,
+) -> io::Result<usize> {
+    let args = [
+        fd as usize,
+        place.expose_provenance(),
+        bytes,
+        flags as usize,
+        0,
+        0,
+    ];
+    // SAFETY: the room is the caller's to be written to; no address of a sender is asked for.
+    unsafe { call(libc::SYS_recvfrom, args) }
+}
+
+/// `send(2)`; otherwise as [`receive`].
+///
+/// # Errors
+///
+/// Those of `send(2)`.
+///
+/// # Safety
+///
+/// At `place` are `bytes` bytes.
+#[inline]
+pub(crate) unsafe fn send(
+    fd: RawFd,
+    place: *const u8,
+    bytes: usize,
+    flags: c_int,
+) -> io::Result<usize> {
+    let args = [
+        fd as usize,
+        place.expose_provenance(),
+        bytes,
+        flags as usize,
+        0,
+        0,
+    ];
+    // SAFETY: the bytes are there, says the caller; no address of a receiver is given.
+    unsafe { call(libc::SYS_sendto, args) }
+}
+
 /// `listen(2)`.
 ///
 /// # Errors

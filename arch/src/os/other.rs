@@ -127,6 +127,46 @@ pub(crate) fn poll(fd: RawFd, events: i16, timeout: Option<Duration>) -> io::Res
     }
 }
 
+/// `recv(2)`.
+///
+/// # Errors
+///
+/// Those of `recv(2)`.
+///
+/// # Safety
+///
+/// `place` has room for `bytes`.
+pub(crate) unsafe fn receive(
+    fd: RawFd,
+    place: *mut u8,
+    bytes: usize,
+    flags: c_int,
+) -> io::Result<usize> {
+    // SAFETY: the room is the caller's to be written to.
+    let result = unsafe { libc::recv(fd, place.cast(), bytes, flags) };
+    usize::try_from(result).map_err(|_| io::Error::last_os_error())
+}
+
+/// `send(2)`.
+///
+/// # Errors
+///
+/// Those of `send(2)`.
+///
+/// # Safety
+///
+/// At `place` are `bytes` bytes.
+pub(crate) unsafe fn send(
+    fd: RawFd,
+    place: *const u8,
+    bytes: usize,
+    flags: c_int,
+) -> io::Result<usize> {
+    // SAFETY: the bytes are there, says the caller.
+    let result = unsafe { libc::send(fd, place.cast(), bytes, flags) };
+    usize::try_from(result).map_err(|_| io::Error::last_os_error())
+}
+
 /// `listen(2)`.
 ///
 /// # Errors
