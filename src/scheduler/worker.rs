@@ -38,6 +38,8 @@ use crate::timer::Timers;
 const CREDITS: u32 = 128;
 /// The most green threads that run between two looks at timers, inbox and descriptors.
 const ROUND_MAX: u32 = 256;
+/// How many woken threads run between two looks while they catch up with one who computes.
+const CATCH_UP: u32 = 32;
 /// How long a round should take, in nanoseconds.
 const ROUND_NS: u64 = 200_000;
 /// How many events are taken at a time. What dispatching them brings into the cache is still there
@@ -529,15 +531,22 @@ impl Local {
         // How many to run in a row of either queue.
         let mut round = 64;
         let mut before = self.clock().now();
+        // How long the last round took.
+        let mut took_last = 0;
         loop {
             self.round_began.set(before);
-            let ran = self
-                .run_some(&self.woken, round)
-                .max(self.run_some(&self.ready, round));
+            let mut ran = self.run_some(&self.woken, round);
+            if took_last > ROUND_NS && !self.stop.get() {
+                before = self.catch_up(before, took_last);
+            }
+            if !self.stop.get() {
+                ran = ran.max(self.run_some(&self.ready, round));
+            }
             if self.stop.get() || self.runtime.is_over() {
                 return;
             }
             let now = self.clock().now();
+            took_last = now.saturating_sub(before);
             if ran == round {
                 let took = now.saturating_sub(before);
                 if took > ROUND_NS {
@@ -557,6 +566,30 @@ impl Local {
             }
             self.idle(now);
             before = self.clock().now();
+        }
+    }
+
+    /// After a round that took too long, because some ready thread computes: runs those who are woken
+    /// for as long as that took, or until there are none. Otherwise the ready thread would have its
+    /// turn after each few of them, and a thousand connections wait for hundreds of its turns.
+    ///
+    /// Returns what the clock says then.
+    #[cold]
+    fn catch_up(&self, start: u64, took_last: u64) -> u64 {
+        loop {
+            let now = self.clock().now();
+            if self.stop.get() || now.saturating_sub(start) >= took_last {
+                return now;
+            }
+            self.fire_timers(now);
+            self.take_inbox();
+            if self.shared.reactor.has_sources() {
+                self.poll(Some(Duration::ZERO));
+            }
+            if self.woken.with(|woken| woken.is_empty()) {
+                return now;
+            }
+            self.run_some(&self.woken, CATCH_UP);
         }
     }
 

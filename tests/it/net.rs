@@ -578,6 +578,54 @@ fn floods_and_hogs_delay_others_by_little() {
 }
 
 #[test]
+fn a_hog_delays_all_of_many_by_a_burst_and_not_one_after_the_other() {
+    const BURST: Duration = Duration::from_millis(5);
+    const N_CONNECTIONS: usize = 200;
+    on_one_worker(|| {
+        let done = Arc::new(AtomicBool::new(false));
+        let n_bursts = Arc::new(AtomicUsize::new(0));
+        let (flag, count) = (Arc::clone(&done), Arc::clone(&n_bursts));
+        let hog = spawn(move || {
+            while !flag.load(Relaxed) {
+                let start = Instant::now();
+                spin_until(|| start.elapsed() >= BURST);
+                count.fetch_add(1, Relaxed);
+                yield_now();
+            }
+        });
+        let pairs: Vec<_> = (0..N_CONNECTIONS).map(|_| pair()).collect();
+        let echoes: Vec<_> = pairs
+            .into_iter()
+            .map(|(client, server)| {
+                let echo = spawn(move || io::copy(&mut &server, &mut &server).unwrap());
+                (std::net::TcpStream::from(client), echo)
+            })
+            .collect();
+        let (clients, echoes): (Vec<_>, Vec<_>) = echoes.into_iter().unzip();
+        let bursts = named_os_thread("clients", move || {
+            // Each round has one request on every connection, and all answers.
+            let rounds = [(); 9].map(|()| {
+                let before = n_bursts.load(Relaxed);
+                clients
+                    .iter()
+                    .for_each(|mut client| client.write_all(&[1; 64]).unwrap());
+                clients
+                    .iter()
+                    .for_each(|mut client| client.read_exact(&mut [0; 64]).unwrap());
+                n_bursts.load(Relaxed) - before
+            });
+            rounds.into_iter().min().unwrap()
+        });
+        // Two, and those that pass while the one client writes and reads.
+        let bursts = on_os_thread(move || bursts.join().unwrap());
+        assert!(bursts < N_CONNECTIONS / 8, "{bursts} bursts");
+        done.store(true, Relaxed);
+        hog.join().unwrap();
+        echoes.into_iter().for_each(|echo| drop(echo.join()));
+    });
+}
+
+#[test]
 fn failing_operations_starve_nobody() {
     on_one_worker(|| {
         let (mut client, _server) = pair();
