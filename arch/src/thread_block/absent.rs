@@ -95,6 +95,10 @@ impl Block {
 
     /// Does nothing.
     #[inline(always)]
+    pub unsafe fn begin() {}
+
+    /// Does nothing.
+    #[inline(always)]
     pub unsafe fn run_destructors() {}
 
     /// Does nothing.

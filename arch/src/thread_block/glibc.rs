@@ -3,6 +3,7 @@
 #![expect(unsafe_code, reason = "builds, installs and destroys blocks")]
 
 mod check;
+mod credentials;
 mod destructors;
 mod fs;
 mod interpose;
@@ -134,6 +135,11 @@ impl Support {
         let header = symbols.pthread_bytes.next_multiple_of(align_of::<Header>());
         // After the template: its thread must not be one whose memory changes hands.
         interpose::install()?;
+        credentials::install().map_err(|error| {
+            Unavailable::new(format!(
+                "libc's handler for changes of user and group: {error}"
+            ))
+        })?;
         let support = Support {
             symbols,
             template,
@@ -324,6 +330,18 @@ impl Block {
         unsafe { self.set_tid(support) };
         // SAFETY: as above, and it is in the list.
         unsafe { registry::refill(self) };
+    }
+
+    /// Begins a thread, as seen by libc: adopts the process's locale of this moment.
+    ///
+    /// # Safety
+    ///
+    /// Called on a green thread with its block installed, before what users wrote.
+    #[inline]
+    pub unsafe fn begin() {
+        // SAFETY: there is a block, so there is support.
+        let support = unsafe { &*READY.load(Ordering::Acquire) };
+        support.symbols.init_ctype();
     }
 
     /// Ends a thread, as seen by its thread-locals: runs their destructors, then those of

@@ -97,6 +97,7 @@ pub(super) type Dlopen = unsafe extern "C" fn(*const c_char, c_int) -> *mut c_vo
 pub(super) struct Symbols {
     allocate_tls: usize,
     deallocate_tls: usize,
+    init_ctype: usize,
     call_tls_dtors: usize,
     malloc: usize,
     free: usize,
@@ -162,6 +163,7 @@ impl Symbols {
         Ok(Symbols {
             allocate_tls: required(c"_dl_allocate_tls")?,
             deallocate_tls: required(c"_dl_deallocate_tls")?,
+            init_ctype: required(c"__ctype_init")?,
             call_tls_dtors: required(c"__call_tls_dtors")?,
             malloc: required(c"__libc_malloc")?,
             free: required(c"__libc_free")?,
@@ -224,6 +226,15 @@ impl Symbols {
             unsafe { mem::transmute(self.deallocate_tls) };
         // SAFETY: the caller promises a vector; the area itself is not freed.
         unsafe { function(ptr::with_exposed_provenance_mut(tp), false) };
+    }
+
+    /// Makes the calling thread's tables of letters, digits and so on those of the locale.
+    #[inline]
+    pub(super) fn init_ctype(&self) {
+        // SAFETY: the symbol has this type.
+        let function: unsafe extern "C" fn() = unsafe { mem::transmute(self.init_ctype) };
+        // SAFETY: what every thread does first.
+        unsafe { function() };
     }
 
     /// Runs the destructors of the calling thread's thread-locals.
