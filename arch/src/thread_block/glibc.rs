@@ -2,6 +2,7 @@
 
 #![expect(unsafe_code, reason = "builds, installs and destroys blocks")]
 
+mod capture;
 mod check;
 mod credentials;
 mod destructors;
