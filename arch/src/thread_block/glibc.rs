@@ -28,7 +28,7 @@ use std::sync::atomic::{AtomicIsize, AtomicPtr, Ordering};
 
 use super::Unavailable;
 use modules::Modules;
-use registry::Links;
+use registry::{Links, Number};
 use symbols::Symbols;
 use template::Template;
 
@@ -66,10 +66,8 @@ pub struct Support {
 struct Header {
     links: Cell<Links>,
     home: Cell<Block>,
-    /// Different from all other live blocks'.
-    number: Cell<u32>,
-    /// Which of the block's ids is in use.
-    turn: Cell<u32>,
+    /// By which it has its thread ids. Set when it is entered; then its owner's.
+    number: Cell<Number>,
     /// A word that may travel where none must.
     idle: Cell<usize>,
 }
@@ -116,18 +114,10 @@ impl Support {
                 "no FSGSBASE: the kernel or the CPU does not let programs set the thread pointer",
             ));
         }
-        let sanitizers = [
-            (c"__asan_init", "address"),
-            (c"__tsan_init", "thread"),
-            (c"__msan_init", "memory"),
-            (c"__hwasan_init", "hardware address"),
-        ];
-        for (symbol, name) in sanitizers {
-            if symbols::global(symbol).is_some() {
-                return Err(Unavailable::new(format!(
-                    "the {name} sanitizer, which keeps its own record of each thread's memory"
-                )));
-            }
+        if let Some(name) = symbols::sanitizer() {
+            return Err(Unavailable::new(format!(
+                "the {name} sanitizer, which keeps its own record of each thread's memory"
+            )));
         }
         let symbols = Symbols::find()?;
         let modules = Modules::scan(&symbols);
@@ -225,8 +215,7 @@ impl Support {
         let header = Header {
             links: Cell::new(Links::default()),
             home: Cell::new(home),
-            number: Cell::new(0),
-            turn: Cell::new(0),
+            number: Cell::new(Number::default()),
             idle: Cell::new(0),
         };
         // SAFETY: as above; the header is aligned as the block is.
@@ -323,10 +312,7 @@ impl Block {
         // SAFETY: initialised by `build`.
         let header = unsafe { &*self.header(support) };
         header.home.set(home);
-        let turn = header.turn.get() + 1;
-        header
-            .turn
-            .set(if turn == registry::TURNS { 0 } else { turn });
+        header.number.set(header.number.get().next_turn());
         // SAFETY: as above.
         unsafe { self.set_tid(support) };
         // SAFETY: as above, and it is in the list.
@@ -414,7 +400,7 @@ impl Block {
     unsafe fn set_tid(self, support: &Support) {
         // SAFETY: as the caller promises.
         let header = unsafe { &*self.header(support) };
-        let tid = registry::tid(header.number.get(), header.turn.get());
+        let tid = header.number.get().tid();
         // SAFETY: a field of the block.
         unsafe { self.tid_field(support).write(tid) };
     }
