@@ -57,6 +57,13 @@
 //! that a green thread loads by `dlopen` find the static thread-locals of that library zero, where
 //! they should be initialised.
 //!
+//! # What it costs
+//!
+//! `examples/thread_blocks.rs` measures it. A block is libc's record, 2.3 KiB, and the thread-locals
+//! of all modules with libc's reserve, 2 KiB at least; besides, the dynamic linker allocates some
+//! 300 bytes. An allocator other than libc's that keeps a heap per thread makes one for each green
+//! thread that allocates, and gives it up at its end: 130 KiB with jemalloc, 1.1 MiB with mimalloc.
+//!
 //! # Considered and left out
 //!
 //! - Building `struct pthread` field by field: every release of glibc adds one that matters.

@@ -319,6 +319,20 @@ impl Block {
         unsafe { registry::refill(self) };
     }
 
+    /// Where this block has the thread-local that block `of` has at `local`. `None` if it has no fixed
+    /// place, as in a library that was loaded by `dlopen`.
+    ///
+    /// So a worker can set thread-locals of a green thread without installing its block. The place
+    /// is valid as long as the block is; what is there is overwritten by [`renew`](Block::renew).
+    #[inline]
+    #[must_use]
+    pub fn locate<T>(self, of: Block, local: *const T) -> Option<*mut T> {
+        let support = ready()?;
+        let distance = of.tp().checked_sub(local.expose_provenance())?;
+        let has_place = distance <= support.symbols.below() && size_of::<T>() <= distance;
+        has_place.then(|| ptr::with_exposed_provenance_mut(self.tp() - distance))
+    }
+
     /// Begins a thread, as seen by libc: adopts the process's locale of this moment.
     ///
     /// # Safety

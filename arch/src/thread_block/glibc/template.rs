@@ -64,11 +64,15 @@ impl Template {
         let rseq_below = symbols.rseq.as_ref().map_or(0, |rseq| -rseq.start).max(0);
         let used = modules.used().max(rseq_below as usize);
         let used = used.next_multiple_of(size_of::<usize>());
-        if used > below || own < -(used as isize) || own >= 0 {
+        if used > below {
             return Err(Unavailable::new(format!(
-                "our own thread-locals are at {own}, modules use {used} of {below} bytes; \
-                 was this loaded by dlopen?"
+                "this libc is unknown: modules use {used} bytes of {below} for thread-locals"
             )));
+        }
+        if own < -(used as isize) || own >= 0 {
+            return Err(Unavailable::new(
+                "loaded by dlopen: the thread-locals of this code are not in place in each thread",
+            ));
         }
 
         let at = |offset: isize| below.wrapping_add_signed(offset);

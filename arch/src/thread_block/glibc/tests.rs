@@ -1,7 +1,6 @@
 #![expect(unsafe_code, reason = "installs blocks")]
 
 use std::alloc::{self, Layout};
-use std::time::Instant;
 
 use super::*;
 use crate::testing::time_limit;
@@ -164,39 +163,22 @@ fn live_blocks_are_counted() {
 }
 
 #[test]
-fn figures() {
+fn thread_locals_are_set_from_outside() {
+    thread_local!(static LOCAL: Cell<u32> = const { Cell::new(1) });
+
     let _limit = time_limit(60);
     let owned = Owned::new();
     let home = Block::home();
-    let n = 1_000_000;
-    let start = Instant::now();
-    for _ in 0..n {
-        // SAFETY: ended.
-        unsafe { owned.block.renew(home) };
-    }
-    eprintln!("renew {:?}", start.elapsed() / n);
-    let start = Instant::now();
-    for _ in 0..n {
-        owned.end();
-    }
-    eprintln!(
-        "install, run_destructors, install {:?}",
-        start.elapsed() / n
-    );
-    let start = Instant::now();
-    for _ in 0..n {
-        owned.run(|| ());
-    }
-    eprintln!("install, install {:?}", start.elapsed() / n);
-    let start = Instant::now();
-    for _ in 0..n / 10 {
-        owned.renew();
-        owned.end();
-    }
-    eprintln!("renew, run_destructors {:?}", start.elapsed() / (n / 10));
-    let start = Instant::now();
-    for _ in 0..n / 10 {
-        drop(Owned::new());
-    }
-    eprintln!("build, destroy {:?}", start.elapsed() / (n / 10));
+    let place = LOCAL.with(|local| owned.block.locate(home, local.as_ptr()));
+    // SAFETY: the block is not in use.
+    unsafe { place.unwrap().write(2) };
+    assert_eq!(LOCAL.get(), 1);
+    owned.run(|| assert_eq!(LOCAL.replace(3), 2));
+    owned.end();
+    owned.renew();
+    owned.run(|| assert_eq!(LOCAL.get(), 1));
+    // What is no thread-local has no place.
+    static ELSEWHERE: u32 = 0;
+    assert_eq!(owned.block.locate(home, &ELSEWHERE), None);
+    assert_eq!(owned.block.locate(home, &*Box::new(0)), None);
 }
