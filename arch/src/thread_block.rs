@@ -43,13 +43,26 @@
 //!
 //! # What a green thread with a block of its own cannot do
 //!
-//! The kernel knows the worker only. A block's thread id is made up (above 2^22, where no
-//! process's is), so what gives an id of `struct pthread` to the kernel fails with `ESRCH`:
-//! priority-inheriting and robust mutexes under contention, `pthread_setaffinity_np` and
-//! `pthread_setschedparam` on oneself. `pthread_getattr_np` is interposed and works. `pthread_exit`
-//! and `pthread_cancel` on a green thread are not supported. `fork` works: the worker's own block
-//! is installed while glibc does it. Constructors of a library that `dlopen` loads see the static
-//! thread-locals of their own library as zero, not as initialised, if they run on a green thread.
+//! The kernel knows the worker only. A block's thread id is made up (above 2^22, where no process's
+//! is), so what takes an id from `struct pthread` to the kernel does not work:
+//!
+//! - a priority-inheriting mutex that a green thread holds makes others wait for ever; a robust one
+//!   is not released when the process dies;
+//! - `pthread_setaffinity_np`, `pthread_setschedparam` and `pthread_getcpuclockid` on oneself fail
+//!   with `ESRCH`; `sched_setaffinity` and the like, with 0 for oneself, mean the worker.
+//!   `pthread_getattr_np` is interposed and works;
+//! - `pthread_exit` and `pthread_cancel` are not supported.
+//!
+//! `fork` works: the worker's own block is installed while libc does it. Constructors of a library
+//! that a green thread loads by `dlopen` find the static thread-locals of that library zero, where
+//! they should be initialised.
+//!
+//! # What it costs
+//!
+//! `examples/thread_blocks.rs` measures it. A block is libc's record, 2.3 KiB, and the thread-locals
+//! of all modules with libc's reserve, 2 KiB at least; besides, the dynamic linker allocates some
+//! 300 bytes. An allocator other than libc's that keeps a heap per thread makes one for each green
+//! thread that allocates, and gives it up at its end: 130 KiB with jemalloc, 1.1 MiB with mimalloc.
 //!
 //! # Considered and left out
 //!

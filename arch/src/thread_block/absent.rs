@@ -93,6 +93,17 @@ impl Block {
     #[inline(always)]
     pub unsafe fn renew(self, _home: Block) {}
 
+    /// Always `None`.
+    #[inline(always)]
+    #[must_use]
+    pub fn locate<T>(self, _of: Block, _local: *const T) -> Option<*mut T> {
+        None
+    }
+
+    /// Does nothing.
+    #[inline(always)]
+    pub unsafe fn begin() {}
+
     /// Does nothing.
     #[inline(always)]
     pub unsafe fn run_destructors() {}

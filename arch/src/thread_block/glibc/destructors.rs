@@ -6,8 +6,8 @@ use std::ffi::c_void;
 use std::mem;
 use std::ptr;
 
+use super::capture::forget_dlerror;
 use super::symbols::Symbols;
-use super::template::forget_dlerror;
 use super::{Support, fs};
 
 /// `PTHREAD_DESTRUCTOR_ITERATIONS`

@@ -16,8 +16,9 @@
 #![expect(unsafe_code, reason = "takes the place of libc's functions")]
 
 use std::arch::naked_asm;
-use std::cell::Cell;
-use std::ffi::{c_char, c_int, c_void};
+use std::cell::{Cell, UnsafeCell};
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::io;
 use std::mem;
 use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -34,7 +35,7 @@ static GETATTR: Original = Original(AtomicUsize::new(0));
 
 impl Original {
     /// 0 if there is none.
-    fn find(&self, name: &std::ffi::CStr) -> usize {
+    fn find(&self, name: &CStr) -> usize {
         match self.0.load(Relaxed) {
             0 => {
                 let address = symbols::next(name).unwrap_or(0);
@@ -51,9 +52,37 @@ thread_local! {
     static FORKING: Cell<usize> = const { Cell::new(0) };
 }
 
+/// Held while modules are opened, by one thread, which takes it again if their constructors open
+/// others.
+static OPENING: Opening = Opening(UnsafeCell::new(
+    libc::PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP,
+));
+
+struct Opening(UnsafeCell<libc::pthread_mutex_t>);
+
+// SAFETY: a mutex is made to be used by several threads.
+unsafe impl Sync for Opening {}
+
+struct OpeningGuard(&'static Opening);
+
+impl Opening {
+    fn lock(&'static self) -> OpeningGuard {
+        // SAFETY: initialised, never destroyed.
+        unsafe { libc::pthread_mutex_lock(self.0.get()) };
+        OpeningGuard(self)
+    }
+}
+
+impl Drop for OpeningGuard {
+    fn drop(&mut self) {
+        // SAFETY: locked by this thread.
+        unsafe { libc::pthread_mutex_unlock(self.0.0.get()) };
+    }
+}
+
 /// Checks that the program uses the functions defined here, and registers what runs at `fork`.
 pub(super) fn install() -> Result<(), Unavailable> {
-    let ours: [(&std::ffi::CStr, *const ()); 2] = [
+    let ours: [(&CStr, *const ()); 2] = [
         (c"dlopen", dlopen as *const ()),
         (c"pthread_getattr_np", pthread_getattr_np as *const ()),
     ];
@@ -69,7 +98,7 @@ pub(super) fn install() -> Result<(), Unavailable> {
     match unsafe { libc::pthread_atfork(Some(before_fork), Some(after_fork), Some(after_fork)) } {
         0 => Ok(()),
         error => {
-            let error = std::io::Error::from_raw_os_error(error);
+            let error = io::Error::from_raw_os_error(error);
             Err(Unavailable::new(format!("pthread_atfork: {error}")))
         }
     }
@@ -122,7 +151,7 @@ unsafe extern "C" fn dlopen_into_blocks(file: *const c_char, flags: c_int) -> *m
         // SAFETY: as the caller promises.
         return unsafe { original(file, flags) };
     };
-    let opening = support.opening.lock();
+    let opening = OPENING.lock();
     let caller = Block::installed(support);
     registry::before_open(support, caller);
     // SAFETY: as the caller promises.

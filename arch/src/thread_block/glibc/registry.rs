@@ -24,7 +24,7 @@ use super::{Block, Header, Support};
 const BLOCKS_MAX: u32 = 1 << 24;
 
 /// Ids that a block uses in turn.
-pub(super) const TURNS: u32 = 63;
+const TURNS: u32 = 63;
 
 /// The first thread id that no process has: above the kernel's largest, 2^22.
 const TID_FIRST: u32 = (1 << 22) + 1;
@@ -32,10 +32,30 @@ const TID_FIRST: u32 = (1 << 22) + 1;
 // Ids fit the bits that futexes have for them.
 const _: () = assert!(TID_FIRST as u64 + BLOCKS_MAX as u64 * (TURNS as u64) < 1 << 30);
 
-/// The id of the block with this number in its turn.
-#[inline]
-pub(super) fn tid(number: u32, turn: u32) -> u32 {
-    TID_FIRST + number * TURNS + turn
+/// The number of a live block, which no other live block has, and which of its ids is in use. So
+/// ids of live blocks differ without a common counter, and one comes again after `TURNS` threads.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Number {
+    block: u32,
+    turn: u32,
+}
+
+impl Number {
+    #[inline]
+    pub(super) fn next_turn(self) -> Number {
+        let turn = if self.turn + 1 == TURNS {
+            0
+        } else {
+            self.turn + 1
+        };
+        Number { turn, ..self }
+    }
+
+    /// The thread id, for libc.
+    #[inline]
+    pub(super) fn tid(self) -> u32 {
+        TID_FIRST + self.block * TURNS + self.turn
+    }
 }
 
 struct Registry {
@@ -44,7 +64,7 @@ struct Registry {
     n_live: usize,
     /// Numbers below this were given out; the free ones of them.
     n_numbers: u32,
-    free_numbers: Vec<u32>,
+    free_numbers: Vec<Number>,
     /// Modules that were opened since the template was taken.
     opened: Modules,
 }
@@ -79,11 +99,14 @@ pub(super) fn n_live() -> usize {
 pub(super) unsafe fn link(support: &Support, block: Block) -> bool {
     let mut registry = registry();
     let number = match registry.free_numbers.pop() {
-        Some(number) => number,
+        Some(number) => number.next_turn(),
         None if registry.n_numbers == BLOCKS_MAX => return false,
         None => {
             registry.n_numbers += 1;
-            registry.n_numbers - 1
+            Number {
+                block: registry.n_numbers - 1,
+                turn: 0,
+            }
         }
     };
     let next = registry.first.replace(block);
@@ -281,4 +304,22 @@ unsafe fn clear(start: usize, range: Range<usize>) {
     let place = ptr::with_exposed_provenance_mut::<u8>(start + range.start);
     // SAFETY: the caller promises the range.
     unsafe { place.write_bytes(0, range.len()) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_fit_and_come_again_after_all_of_a_block() {
+        let last = Number {
+            block: BLOCKS_MAX - 1,
+            turn: TURNS - 1,
+        };
+        assert!(last.tid() < 1 << 30);
+        assert_eq!(last.next_turn().tid(), last.tid() - (TURNS - 1));
+        let second = Number { block: 1, turn: 0 };
+        assert_eq!(second.tid(), TID_FIRST + TURNS);
+        assert_eq!(second.next_turn().tid(), TID_FIRST + TURNS + 1);
+    }
 }

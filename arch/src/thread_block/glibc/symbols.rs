@@ -6,6 +6,7 @@
 
 #![expect(unsafe_code, reason = "looks symbols up")]
 
+use std::arch::asm;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::mem;
 use std::ops::Range;
@@ -27,7 +28,7 @@ pub(super) fn global(name: &CStr) -> Option<usize> {
     (!address.is_null()).then(|| address.expose_provenance())
 }
 
-fn required(name: &CStr) -> Result<usize, Unavailable> {
+pub(super) fn required(name: &CStr) -> Result<usize, Unavailable> {
     global(name).ok_or_else(|| {
         let name = name.to_string_lossy();
         Unavailable::new(format!("this libc does not export {name}"))
@@ -55,7 +56,7 @@ fn field(name: &CStr) -> Result<Field, Unavailable> {
 }
 
 /// A field that must be one element of `bits` bits, within `within` bytes.
-fn one(name: &CStr, bits: u32, within: usize) -> Result<usize, Unavailable> {
+pub(super) fn one(name: &CStr, bits: u32, within: usize) -> Result<usize, Unavailable> {
     let field = field(name)?;
     let fits = field.offset + bits as usize / 8 <= within;
     if field.bits != bits || field.count > 1 || !fits {
@@ -67,7 +68,7 @@ fn one(name: &CStr, bits: u32, within: usize) -> Result<usize, Unavailable> {
     Ok(field.offset)
 }
 
-fn size(name: &CStr, within: Range<usize>) -> Result<usize, Unavailable> {
+pub(super) fn size(name: &CStr, within: Range<usize>) -> Result<usize, Unavailable> {
     let address = required(name)?;
     // SAFETY: a symbol of this prefix is a number.
     let size = unsafe { ptr::with_exposed_provenance::<u32>(address).read() } as usize;
@@ -78,6 +79,36 @@ fn size(name: &CStr, within: Range<usize>) -> Result<usize, Unavailable> {
         )));
     }
     Ok(size)
+}
+
+/// Address of a symbol that the program may do without, 0 then. Unlike `dlsym` it finds what the
+/// program does not export.
+macro_rules! weak {
+    ($name:literal) => {{
+        let address: usize;
+        // SAFETY: reads the linker's table of addresses.
+        unsafe {
+            asm!(
+                concat!(".weak ", $name),
+                concat!("mov {}, qword ptr [rip + ", $name, "@GOTPCREL]"),
+                out(reg) address,
+                options(nostack, preserves_flags, readonly),
+            );
+        }
+        address
+    }};
+}
+
+/// Which sanitizer this program was built with, if any.
+pub(super) fn sanitizer() -> Option<&'static str> {
+    let all = [
+        (weak!("__asan_init"), "address"),
+        (weak!("__hwasan_init"), "hardware address"),
+        (weak!("__msan_init"), "memory"),
+        (weak!("__tsan_init"), "thread"),
+    ];
+    let found = all.into_iter().find(|(address, _)| *address != 0);
+    found.map(|(_, name)| name)
 }
 
 pub(super) type Start = extern "C" fn(*mut c_void) -> *mut c_void;
@@ -97,6 +128,7 @@ pub(super) type Dlopen = unsafe extern "C" fn(*const c_char, c_int) -> *mut c_vo
 pub(super) struct Symbols {
     allocate_tls: usize,
     deallocate_tls: usize,
+    init_ctype: usize,
     call_tls_dtors: usize,
     malloc: usize,
     free: usize,
@@ -162,6 +194,7 @@ impl Symbols {
         Ok(Symbols {
             allocate_tls: required(c"_dl_allocate_tls")?,
             deallocate_tls: required(c"_dl_deallocate_tls")?,
+            init_ctype: required(c"__ctype_init")?,
             call_tls_dtors: required(c"__call_tls_dtors")?,
             malloc: required(c"__libc_malloc")?,
             free: required(c"__libc_free")?,
@@ -224,6 +257,15 @@ impl Symbols {
             unsafe { mem::transmute(self.deallocate_tls) };
         // SAFETY: the caller promises a vector; the area itself is not freed.
         unsafe { function(ptr::with_exposed_provenance_mut(tp), false) };
+    }
+
+    /// Makes the calling thread's tables of letters, digits and so on those of the locale.
+    #[inline]
+    pub(super) fn init_ctype(&self) {
+        // SAFETY: the symbol has this type.
+        let function: unsafe extern "C" fn() = unsafe { mem::transmute(self.init_ctype) };
+        // SAFETY: what every thread does first.
+        unsafe { function() };
     }
 
     /// Runs the destructors of the calling thread's thread-locals.

@@ -1,7 +1,6 @@
 #![expect(unsafe_code, reason = "installs blocks")]
 
 use std::alloc::{self, Layout};
-use std::time::Instant;
 
 use super::*;
 use crate::testing::time_limit;
@@ -85,6 +84,78 @@ fn it_is_available_here() {
 }
 
 #[test]
+fn what_a_libc_lacks_is_said() {
+    let reason = symbols::required(c"no such thing").unwrap_err();
+    assert_eq!(
+        reason.to_string(),
+        "this libc does not export no such thing"
+    );
+    // 32 bits at the place that it says, but not within 8 bytes.
+    let reason = symbols::one(c"_thread_db_pthread_tid", 32, 8).unwrap_err();
+    assert!(
+        reason.to_string().contains("_thread_db_pthread_tid"),
+        "{reason}"
+    );
+    let reason = symbols::one(c"_thread_db_pthread_tid", 64, 8192).unwrap_err();
+    assert!(
+        reason.to_string().contains("_thread_db_pthread_tid"),
+        "{reason}"
+    );
+    let reason = symbols::size(c"_thread_db_sizeof_pthread", 0..100).unwrap_err();
+    assert!(
+        reason.to_string().contains("_thread_db_sizeof_pthread"),
+        "{reason}"
+    );
+}
+
+#[test]
+fn a_program_without_thread_locals_in_place_is_told() {
+    let _limit = time_limit(60);
+    let support = support().unwrap();
+    // As if this code were in a library that was opened later.
+    let own = 1 << 40;
+    let reason = Template::take(&support.symbols, &support.modules, own).unwrap_err();
+    assert!(reason.to_string().contains("dlopen"), "{reason}");
+}
+
+/// The thread id that libc would use for a block.
+fn tid(block: Block) -> u32 {
+    // SAFETY: a field of a live block.
+    unsafe { block.tid_field(support().unwrap()).read() }
+}
+
+#[test]
+fn thread_ids_of_live_blocks_differ() {
+    let _limit = time_limit(60);
+    let range = (1 << 22) + 1..1 << 30;
+    let blocks = [(); 20].map(|()| Owned::new());
+    let mut seen = Vec::new();
+    for _ in 0..63 {
+        for owned in &blocks {
+            let id = tid(owned.block);
+            assert!(range.contains(&id));
+            seen.push(id);
+            owned.renew();
+        }
+    }
+    let n = seen.len();
+    let first = seen[0];
+    seen.sort_unstable();
+    seen.dedup();
+    // No block ever had what another has, and none had one twice.
+    assert_eq!(seen.len(), n);
+    // Then they begin again.
+    assert_eq!(tid(blocks[0].block), first);
+}
+
+#[test]
+fn a_new_block_has_not_the_id_of_one_just_destroyed() {
+    let _limit = time_limit(60);
+    let ids = [(); 50].map(|()| tid(Owned::new().block));
+    assert!(ids.windows(2).all(|pair| pair[0] != pair[1]), "{ids:?}");
+}
+
+#[test]
 fn live_blocks_are_counted() {
     let blocks = [(); 3].map(|()| Owned::new());
     assert!(registry::n_live() >= 3);
@@ -92,39 +163,22 @@ fn live_blocks_are_counted() {
 }
 
 #[test]
-fn figures() {
+fn thread_locals_are_set_from_outside() {
+    thread_local!(static LOCAL: Cell<u32> = const { Cell::new(1) });
+
     let _limit = time_limit(60);
     let owned = Owned::new();
     let home = Block::home();
-    let n = 1_000_000;
-    let start = Instant::now();
-    for _ in 0..n {
-        // SAFETY: ended.
-        unsafe { owned.block.renew(home) };
-    }
-    eprintln!("renew {:?}", start.elapsed() / n);
-    let start = Instant::now();
-    for _ in 0..n {
-        owned.end();
-    }
-    eprintln!(
-        "install, run_destructors, install {:?}",
-        start.elapsed() / n
-    );
-    let start = Instant::now();
-    for _ in 0..n {
-        owned.run(|| ());
-    }
-    eprintln!("install, install {:?}", start.elapsed() / n);
-    let start = Instant::now();
-    for _ in 0..n / 10 {
-        owned.renew();
-        owned.end();
-    }
-    eprintln!("renew, run_destructors {:?}", start.elapsed() / (n / 10));
-    let start = Instant::now();
-    for _ in 0..n / 10 {
-        drop(Owned::new());
-    }
-    eprintln!("build, destroy {:?}", start.elapsed() / (n / 10));
+    let place = LOCAL.with(|local| owned.block.locate(home, local.as_ptr()));
+    // SAFETY: the block is not in use.
+    unsafe { place.unwrap().write(2) };
+    assert_eq!(LOCAL.get(), 1);
+    owned.run(|| assert_eq!(LOCAL.replace(3), 2));
+    owned.end();
+    owned.renew();
+    owned.run(|| assert_eq!(LOCAL.get(), 1));
+    // What is no thread-local has no place.
+    static ELSEWHERE: u32 = 0;
+    assert_eq!(owned.block.locate(home, &ELSEWHERE), None);
+    assert_eq!(owned.block.locate(home, &*Box::new(0)), None);
 }

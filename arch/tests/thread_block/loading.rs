@@ -1,0 +1,257 @@
+//! Libraries that are opened while blocks live. They are compiled here, with the compiler that Rust
+//! links with.
+
+use std::env;
+use std::ffi::{CStr, CString, c_int, c_void};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::{mem, process, thread};
+
+use crate::green::{Green, this_thread};
+use crate::testing::{assert_done, in_child, time_limit};
+
+/// A library with thread-locals: initialised, and zero, one of which its constructor sets.
+const SOURCE: &str = r"
+    __thread int initialised[50] = { 42, 43 };
+    __thread int zero[50];
+    __thread int by_constructor;
+    __attribute__((constructor)) static void construct(void) { by_constructor = 1; }
+    int *get_initialised(void) { return initialised; }
+    int *get_zero(void) { return zero; }
+    int *get_by_constructor(void) { return &by_constructor; }
+";
+
+/// A directory that goes away.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new() -> Directory {
+        let name = format!("greenrt-arch-{}-{}", process::id(), this_thread());
+        let path = env::temp_dir().join(name);
+        fs::create_dir_all(&path).unwrap();
+        Directory(path)
+    }
+
+    fn compile(&self, name: &str, source: &str, model: &str) -> PathBuf {
+        let from = self.0.join(format!("{name}.c"));
+        let to = self.0.join(format!("lib{name}.so"));
+        fs::write(&from, source).unwrap();
+        let mut compiler = Command::new("cc");
+        compiler.args(["-shared", "-fPIC", model, "-o"]);
+        let output = compiler.arg(&to).arg(&from).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        to
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// An open library of [`SOURCE`].
+struct Library(*mut c_void);
+
+impl Library {
+    fn open(path: &Path) -> Library {
+        let name = CString::new(path.to_str().unwrap()).unwrap();
+        // SAFETY: a name, and a library that does nothing bad.
+        let handle = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW) };
+        if handle.is_null() {
+            // SAFETY: asks only.
+            let message = unsafe { libc::dlerror() };
+            // SAFETY: there is a message, which lives until the next call.
+            panic!("{:?}", unsafe { CStr::from_ptr(message) });
+        }
+        Library(handle)
+    }
+
+    fn get(&self, function: &CStr) -> *mut c_int {
+        // SAFETY: an open library.
+        let function = unsafe { libc::dlsym(self.0, function.as_ptr()) };
+        assert!(!function.is_null());
+        // SAFETY: all its functions are of this type.
+        let function: extern "C" fn() -> *mut c_int = unsafe { mem::transmute(function) };
+        function()
+    }
+
+    fn values(&self, function: &CStr) -> [c_int; 50] {
+        // SAFETY: the calling thread's array.
+        unsafe { self.get(function).cast::<[c_int; 50]>().read() }
+    }
+
+    /// What the calling thread finds the first time.
+    fn assert_fresh(&self) {
+        let mut expected = [0; 50];
+        assert_eq!(self.values(c"get_zero"), expected);
+        (expected[0], expected[1]) = (42, 43);
+        assert_eq!(self.values(c"get_initialised"), expected);
+        // SAFETY: the calling thread's.
+        assert_eq!(unsafe { self.get(c"get_by_constructor").read() }, 0);
+    }
+
+    fn write(&self, value: c_int) {
+        for function in [c"get_initialised", c"get_zero"] {
+            // SAFETY: the calling thread's array.
+            unsafe { self.get(function).cast::<[c_int; 50]>().write([value; 50]) };
+        }
+        // SAFETY: the calling thread's.
+        unsafe { self.get(c"get_by_constructor").write(value) };
+    }
+
+    fn assert_written(&self, value: c_int) {
+        for function in [c"get_initialised", c"get_zero"] {
+            assert_eq!(self.values(function), [value; 50]);
+        }
+    }
+
+    fn close(self) {
+        // SAFETY: open, and nobody uses it any more.
+        assert_eq!(unsafe { libc::dlclose(self.0) }, 0);
+    }
+}
+
+/// Opens a library from a green thread, and uses it in others that lived before, that begin later,
+/// and that are the next in a block.
+fn open_and_use(path: &Path) {
+    let greens = [Green::new(), Green::new(), Green::new()];
+    greens[1].run(|| ());
+    let library = greens[0].run(|| {
+        let library = Library::open(path);
+        // The constructor has run in this thread, and in no other.
+        // SAFETY: the calling thread's.
+        assert_eq!(unsafe { library.get(c"get_by_constructor").replace(0) }, 1);
+        library.assert_fresh();
+        library.write(1);
+        library
+    });
+    greens[1].run(|| {
+        library.assert_fresh();
+        library.write(2);
+    });
+    library.assert_fresh();
+    library.write(3);
+    greens[0].run(|| library.assert_written(1));
+    greens[1].run(|| library.assert_written(2));
+    library.assert_written(3);
+    let later = Green::new();
+    for green in greens.iter().chain([&later]) {
+        for _ in 0..3 {
+            green.renew();
+            green.run(|| {
+                library.assert_fresh();
+                library.write(4);
+            });
+        }
+    }
+    // Opened again, it is not initialised again.
+    greens[0].run(|| Library::open(path).close());
+    greens[0].run(|| library.assert_written(4));
+    library.assert_written(3);
+    library.close();
+}
+
+#[test]
+fn a_library_with_static_thread_locals() {
+    let child = in_child(&[], || {
+        let _limit = time_limit(60);
+        let directory = Directory::new();
+        let path = directory.compile("first", SOURCE, "-ftls-model=initial-exec");
+        let other = directory.compile("other", SOURCE, "-ftls-model=initial-exec");
+        open_and_use(&path);
+        // It was closed. Its place goes to another, for those who lived with the first one too.
+        let old = Green::new();
+        for path in [&other, &path, &other] {
+            old.run(|| {
+                let library = Library::open(path);
+                // SAFETY: the calling thread's.
+                assert_eq!(unsafe { library.get(c"get_by_constructor").replace(0) }, 1);
+                library.assert_fresh();
+                library.write(9);
+                library.close();
+            });
+            open_and_use(path);
+        }
+        // Both at once, opened at home.
+        let (first, second) = (Library::open(&path), Library::open(&other));
+        for library in [&first, &second] {
+            old.run(|| {
+                library.assert_fresh();
+                library.write(5);
+            });
+        }
+        old.run(|| first.assert_written(5));
+        old.renew();
+        for library in [&first, &second] {
+            old.run(|| library.assert_fresh());
+        }
+    });
+    assert_done(&child);
+}
+
+#[test]
+fn a_library_with_dynamic_thread_locals() {
+    let child = in_child(&[], || {
+        let _limit = time_limit(60);
+        let directory = Directory::new();
+        let path = directory.compile("dynamic", SOURCE, "-ftls-model=global-dynamic");
+        for _ in 0..3 {
+            open_and_use(&path);
+        }
+        let green = Green::new();
+        let library = Library::open(&path);
+        // SAFETY: asks only.
+        let in_use = || unsafe { libc::mallinfo2() }.uordblks;
+        let touch = || {
+            green.run(|| library.write(1));
+            green.renew();
+            Green::new().run(|| library.write(2));
+        };
+        (0..100).for_each(|_| touch());
+        let before = in_use();
+        (0..10_000).for_each(|_| touch());
+        let more = in_use().saturating_sub(before);
+        assert!(more < 20_000, "{more} bytes of memory more");
+    });
+    assert_done(&child);
+}
+
+#[test]
+fn libraries_are_opened_while_other_threads_build_and_renew() {
+    static DONE: AtomicBool = AtomicBool::new(false);
+
+    let child = in_child(&[], || {
+        let _limit = time_limit(100);
+        let directory = Directory::new();
+        let path = directory.compile("racing", SOURCE, "-ftls-model=initial-exec");
+        let builder = thread::spawn(|| {
+            let kept = Green::new();
+            let mut n = 0_usize;
+            while !DONE.load(Relaxed) {
+                kept.run(|| drop(vec![n; 10]));
+                kept.renew();
+                Green::new().run(|| n += 1);
+            }
+            n
+        });
+        let green = Green::new();
+        for round in 0..300 {
+            let library = if round % 2 == 0 {
+                green.run(|| Library::open(&path))
+            } else {
+                Library::open(&path)
+            };
+            Green::new().run(|| {
+                library.assert_fresh();
+                library.write(1);
+            });
+            library.close();
+        }
+        DONE.store(true, Relaxed);
+        assert!(builder.join().unwrap() > 0);
+    });
+    assert_done(&child);
+}
