@@ -27,9 +27,14 @@
 //! that it has the other's lock. So where others have the same thread-locals (shared ones, or local
 //! threads and their spawner) the kernel answers: a plain `FUTEX_WAIT`, which is what parking_lot
 //! uses and std does not, stops the worker.
+//!
+//! Std counts panics in a thread-local too, and aborts if a thread panics while its panic hook runs.
+//! A hook prints, for which it may have to wait; did it park there, a sibling's panic would be taken
+//! for its own. So where others have the same thread-locals a thread that panics does not park at
+//! once: it stops its worker, for up to 20 ms, which is longer than somebody else prints.
 
 use std::cell::Cell;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use greenrt_arch::futex::{self as arch, Answer, Call, Operation, Until};
 
@@ -38,6 +43,10 @@ use super::{lock, table::Woken};
 use crate::clock;
 use crate::park::{self, Wake};
 use crate::scheduler::{self, Caller, with_local};
+
+/// How long a thread that panics looks on before it parks.
+const PANIC_POLLS: u32 = 200;
+const PANIC_POLL: Duration = Duration::from_micros(100);
 
 /// What std's own `thread::park` expects. It is not a lock that somebody else may take first.
 const STD_PARKED: u32 = u32::MAX;
@@ -98,6 +107,14 @@ fn wait(call: &Call, expected: u32, bits: u32, is_bitset: bool) -> Answer {
         drop(section);
         return TABLE.in_kernel(address, || call.ask_kernel());
     };
+    if until.is_none() && !section.has_own_thread_locals() && std::thread::panicking() {
+        for _ in 0..PANIC_POLLS {
+            if call.load() != Some(expected) {
+                return Answer::CHANGED;
+            }
+            std::thread::sleep(PANIC_POLL);
+        }
+    }
     let local = section.local();
     let passed_over = is_bitset && expected != STD_PARKED && local.woken_for() == address;
     loop {

@@ -25,7 +25,7 @@ use greenrt::{JoinHandle, spawn, yield_now};
 
 use super::support::{
     HOUR, Random, limited, on_each_runtime, on_manual_clock, on_one_worker, on_os_thread, os_sleep,
-    runtime, spawn_at, wait_until, with_seeds,
+    runtime, wait_until, with_seeds,
 };
 
 /// Whether green threads of one worker have each their own thread-locals.
