@@ -53,7 +53,8 @@ impl Stack {
     ///
     /// # Safety
     ///
-    /// `home` is the block of the calling OS thread, and installed.
+    /// `home` is the block of the calling OS thread, whichever is installed, and stays as long as the
+    /// user runs.
     #[inline]
     pub(crate) unsafe fn dress(&mut self, support: &Support, home: Block) -> io::Result<Block> {
         if let Some((block, _)) = self.block {

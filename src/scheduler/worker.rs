@@ -29,7 +29,7 @@ use crate::park::word::{CLAIM_AGAIN, CLAIM_DEADLINE};
 use crate::reactor::{Events, Reactor};
 use crate::record::arena::Cache;
 use crate::record::{Kin, Record, RecordRef};
-use crate::runtime::Core;
+use crate::runtime::{self, Core};
 use crate::stack_pool::{Stack, StackPool};
 use crate::thread::id::IdBlock;
 use crate::timer::Timers;
@@ -497,7 +497,9 @@ impl Local {
             self.run();
             return Ok(());
         };
-        let mut stack = self.take_stack(Class::Kib64)?;
+        // The smallest that has room for the block: nobody runs on it.
+        let class = runtime::stack_class(Class::Kib64.slot_bytes())?;
+        let mut stack = self.take_stack(class)?;
         let callers = Block::current();
         // SAFETY: of the OS thread, and installed.
         let own = unsafe { stack.dress(support, callers)? };
@@ -757,8 +759,10 @@ impl Local {
             (Kin::Of(founder), _) => Family::Of(founder),
             (Kin::Caller, Some(block)) => Family::Caller(block),
             _ => {
-                // SAFETY: `start` has installed the worker's own.
-                match unsafe { stack.dress(support, own) } {
+                // The loop of `run` has a block that is no OS thread's.
+                let home = self.callers_block.get().unwrap_or(own);
+                // SAFETY: of this OS thread, and there as long as the loop runs.
+                match unsafe { stack.dress(support, home) } {
                     Ok(block) => Family::Own(block),
                     Err(error) => {
                         self.put_stack(stack);
