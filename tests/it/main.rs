@@ -20,6 +20,7 @@ mod futex;
 mod generator;
 mod greenstd_threads;
 mod idle;
+mod like_a_thread;
 mod manual_clock;
 mod net;
 mod net_examples;
