@@ -55,7 +55,8 @@
 //!
 //! `fork` works: the worker's own block is installed while libc does it. Constructors of a library
 //! that a green thread loads by `dlopen` find the static thread-locals of that library zero, where
-//! they should be initialised.
+//! they should be initialised. A library that comes by another way (`dlmopen`, modules that libc
+//! loads for itself) is seen in full only by blocks built later.
 //!
 //! # What it costs
 //!
