@@ -42,6 +42,11 @@ const ROUND_MAX: u32 = 256;
 const CATCH_UP: u32 = 32;
 /// How long a round should take, in nanoseconds.
 const ROUND_NS: u64 = 200_000;
+/// How long it may take before it is cut short. By then its threads take longer than they did, and
+/// 256 of them would take as many times longer.
+const ROUND_NS_MAX: u64 = 2 * ROUND_NS;
+/// How many threads of a round may run without a look at the clock, which is 24 ns.
+const LOOK_EVERY: u32 = 16;
 /// How many events are taken at a time. What dispatching them brings into the cache is still there
 /// when their threads run; between the first and the last of 256 requests the kernel alone moves
 /// more than a cache holds. One more system call for 16 requests costs less than that.
@@ -537,25 +542,22 @@ impl Local {
         let mut took_last = 0;
         loop {
             self.round_began.set(before);
-            let mut ran = self.run_some(&self.woken, round);
+            let mut ran = self.run_some(&self.woken, round, before + ROUND_NS_MAX);
             if took_last > ROUND_NS && !self.stop.get() {
                 before = self.catch_up(before, took_last);
             }
             if !self.stop.get() {
-                ran = ran.max(self.run_some(&self.ready, round));
+                ran = ran.max(self.run_some(&self.ready, round, before + ROUND_NS_MAX));
             }
             if self.stop.get() || self.runtime.is_over() {
                 return;
             }
             let now = self.clock().now();
             took_last = now.saturating_sub(before);
-            if ran == round {
-                let took = now.saturating_sub(before);
-                if took > ROUND_NS {
-                    round = (round / 2).max(1);
-                } else if took < ROUND_NS / 2 {
-                    round = (round * 2).min(ROUND_MAX);
-                }
+            if took_last > ROUND_NS {
+                round = (ran / 2).clamp(1, round);
+            } else if ran == round && took_last < ROUND_NS / 2 {
+                round = (round * 2).min(ROUND_MAX);
             }
             before = now;
             self.fire_timers(now);
@@ -591,7 +593,7 @@ impl Local {
             if self.woken.with(|woken| woken.is_empty()) {
                 return now;
             }
-            self.run_some(&self.woken, CATCH_UP);
+            self.run_some(&self.woken, CATCH_UP, now + ROUND_NS_MAX);
         }
     }
 
@@ -618,10 +620,10 @@ impl Local {
         }
     }
 
-    /// Runs up to `n` green threads of a queue; how many there were.
+    /// Runs up to `n` green threads of a queue, and not many more after `until`; how many there were.
     #[inline(always)]
-    fn run_some(&self, queue: &Owned<RunQueue>, n: u32) -> u32 {
-        let ran = self.run_in_a_row(queue, n);
+    fn run_some(&self, queue: &Owned<RunQueue>, n: u32, until: u64) -> u32 {
+        let ran = self.run_in_a_row(queue, n, until);
         self.install(None);
         ran
     }
@@ -629,9 +631,14 @@ impl Local {
     /// As `run_some`. The thread-locals of whoever ran last stay installed: one change less for each
     /// switch.
     #[inline(always)]
-    fn run_in_a_row(&self, queue: &Owned<RunQueue>, n: u32) -> u32 {
+    fn run_in_a_row(&self, queue: &Owned<RunQueue>, n: u32, until: u64) -> u32 {
         let mut n_fetched = 0;
         for ran in 0..n {
+            // Somebody may have begun to compute for long. Often at first, and then now and then.
+            let looks = ran.is_power_of_two() || ran % LOOK_EVERY == 0;
+            if looks && ran > 0 && self.clock().now() > until {
+                return ran;
+            }
             if n_fetched == 0 {
                 queue.with(|queue| prefetch(queue));
                 n_fetched = FETCHED_AHEAD;

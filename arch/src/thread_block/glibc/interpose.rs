@@ -54,13 +54,18 @@ thread_local! {
 
 /// Held while modules are opened, by one thread, which takes it again if their constructors open
 /// others.
-static OPENING: Opening = Opening(UnsafeCell::new(
-    libc::PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP,
-));
+static OPENING: Opening = Opening {
+    mutex: UnsafeCell::new(libc::PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP),
+    depth: Cell::new(0),
+};
 
-struct Opening(UnsafeCell<libc::pthread_mutex_t>);
+struct Opening {
+    mutex: UnsafeCell<libc::pthread_mutex_t>,
+    /// How often its owner has it.
+    depth: Cell<usize>,
+}
 
-// SAFETY: a mutex is made to be used by several threads.
+// SAFETY: a mutex is made to be used by several threads, and guards `depth`.
 unsafe impl Sync for Opening {}
 
 struct OpeningGuard(&'static Opening);
@@ -68,15 +73,23 @@ struct OpeningGuard(&'static Opening);
 impl Opening {
     fn lock(&'static self) -> OpeningGuard {
         // SAFETY: initialised, never destroyed.
-        unsafe { libc::pthread_mutex_lock(self.0.get()) };
+        unsafe { libc::pthread_mutex_lock(self.mutex.get()) };
+        self.depth.set(self.depth.get() + 1);
         OpeningGuard(self)
+    }
+}
+
+impl OpeningGuard {
+    fn is_nested(&self) -> bool {
+        self.0.depth.get() > 1
     }
 }
 
 impl Drop for OpeningGuard {
     fn drop(&mut self) {
+        self.0.depth.set(self.0.depth.get() - 1);
         // SAFETY: locked by this thread.
-        unsafe { libc::pthread_mutex_unlock(self.0.0.get()) };
+        unsafe { libc::pthread_mutex_unlock(self.0.mutex.get()) };
     }
 }
 
@@ -153,7 +166,7 @@ unsafe extern "C" fn dlopen_into_blocks(file: *const c_char, flags: c_int) -> *m
     };
     let opening = OPENING.lock();
     let caller = Block::installed(support);
-    registry::before_open(support, caller);
+    registry::before_open(support, caller, opening.is_nested());
     // SAFETY: as the caller promises.
     let handle = unsafe { original(file, flags) };
     if !handle.is_null() {
