@@ -12,6 +12,7 @@
 
 mod support;
 
+mod c_code;
 mod cancel;
 mod debug;
 mod exploits;
