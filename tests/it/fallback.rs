@@ -173,7 +173,7 @@ const NOT_INTERRUPTED: [&str; 4] = ["print", "stdout", "aborts", "stack"];
 
 #[test]
 fn signals_at_any_moment_do_no_harm() {
-    for (mode, timer) in [("shared", "real"), ("private", "real"), ("private", "prof")] {
+    for (mode, timer) in [("shared", "prof"), ("private", "real")] {
         let mut command = Command::new(env::current_exe().unwrap());
         command
             .args(INTERRUPTED)
@@ -226,7 +226,7 @@ fn debuggers_and_profilers_do_no_harm() {
     let enough = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("enough-{}", id()));
     // Each looks at `$$`, which becomes the program, and then says that it is enough.
     let gdb = "timeout 60 gdb -p $PID -batch -ex bt -ex 'thread apply all bt 3' -ex detach";
-    let perf = "timeout 60 perf record -o /dev/null -F 997 -g -p $PID -- sleep 1";
+    let perf = "timeout 60 perf record -o /dev/null -F 997 -g -p $PID -- sleep 0.5";
     for (tool, command) in [("gdb", gdb), ("perf", perf)] {
         let available = Command::new(tool).arg("--version").output();
         if !available.is_ok_and(|output| output.status.success()) {
@@ -235,7 +235,7 @@ fn debuggers_and_profilers_do_no_harm() {
         }
         let enough = enough.with_extension(tool);
         let looks = format!(
-            "PID=$$; (sleep 0.3; for n in 1 2 3; do {command}; done >/dev/null 2>&1; \
+            "PID=$$; (sleep 0.3; {command} >/dev/null 2>&1; \
              : > {}) & ",
             enough.display()
         );
