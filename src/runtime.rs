@@ -36,7 +36,7 @@ use crate::park::{self, Episode, Target};
 use crate::record::{RecordRef, Start, arena, packet};
 use crate::scheduler::idle::Search;
 use crate::scheduler::worker::{Local, Shared};
-use crate::scheduler::{self, with_local};
+use crate::scheduler::{self, Section, with_local};
 use crate::thread::{Builder as ThreadBuilder, JoinHandle};
 
 /// The stack of green threads, unless they or the runtime ask for another.
@@ -421,6 +421,7 @@ impl Runtime {
 impl Runtime {
     /// Waits until every worker has left its loop; `false`: one of them does not come to it.
     fn wait_exited(&self) -> bool {
+        let _section = Section::enter_green();
         let left = self.core.time_left().unwrap_or_default() + Duration::from_millis(100);
         let give_up = Instant::now() + left.min(Duration::from_secs(1 << 30));
         loop {
@@ -585,6 +586,7 @@ pub(crate) fn global() -> io::Result<&'static Runtime> {
     if let Some(runtime) = GLOBAL.get() {
         return Ok(runtime);
     }
+    let _section = Section::enter_green();
     let _starting = STARTING.lock();
     if let Some(runtime) = GLOBAL.get() {
         return Ok(runtime);
