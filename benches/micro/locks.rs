@@ -9,7 +9,7 @@
 use std::ffi::{c_char, c_long, c_void};
 use std::hint::black_box;
 use std::sync::atomic::AtomicU32;
-use std::sync::{Arc, Condvar, Mutex, mpsc};
+use std::sync::{Arc, Condvar, Mutex};
 
 use greenrt::lowlevel::{futex_wait, futex_wake};
 
@@ -46,7 +46,7 @@ pub(crate) fn rows() -> Vec<Row> {
         row(
             "std_mutex/uncontended_os_thread",
             "a lock, an unlock",
-            |n| uncontended(n),
+            uncontended,
         ),
         row("std_mutex/uncontended", "a lock, an unlock", |n| {
             greenrt::run(|| uncontended(n))
@@ -62,7 +62,6 @@ pub(crate) fn rows() -> Vec<Row> {
             |n| contended(n, 1000),
         ),
         row("std_condvar/round_trip", "two notifies, two waits", condvar),
-        row("std_mpsc/round_trip", "two sends, two receives", channel),
         row("futex/round_trip", "two wakes, two waits", round_trip),
         row("futex/wake_nobody", "a wake", wake_nobody),
         fixed(
@@ -176,30 +175,6 @@ fn condvar(n_ops: u64) -> Sample {
             move || play(1, &turn)
         });
         let sample = Sample::of(n_ops, || play(0, &turn));
-        other.join().unwrap();
-        sample
-    })
-}
-
-fn channel(n_ops: u64) -> Sample {
-    greenrt::run(|| {
-        let (to, from_here) = mpsc::channel::<u64>();
-        let (back, from_there) = mpsc::channel::<u64>();
-        let other = greenrt::spawn(move || {
-            for number in from_here {
-                // Where green threads share std's token of a thread, only one may wait at a time.
-                back.send(number).unwrap();
-            }
-        });
-        let sample = Sample::of(n_ops, || {
-            for number in 0..n_ops {
-                to.send(number).unwrap();
-                while from_there.try_recv().is_err() {
-                    greenrt::yield_now();
-                }
-            }
-        });
-        drop(to);
         other.join().unwrap();
         sample
     })

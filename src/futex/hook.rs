@@ -22,10 +22,14 @@
 //!
 //! # Shared thread-locals
 //!
-//! `parking_lot` queues threads by way of a thread-local of theirs, so two green threads that share
-//! their thread-locals must never wait in it at once: one would be taken for the other, and told
-//! that it has the other's lock. Then the kernel answers: a plain `FUTEX_WAIT`, which is what
-//! parking_lot uses and std does not, stops the worker, as it always has where threads share.
+//! Some waits are for a thread, and not for a lock. `parking_lot` queues threads by way of a
+//! thread-local of theirs; std's `thread::park`, and with it its channels and crossbeam's, has a
+//! token for each thread and compares their numbers. Two green threads that share their
+//! thread-locals must never wait so at once: one would be taken for the other, wait for ever, or be
+//! told that it has the other's lock. Then the kernel answers and the worker stops, as it always has
+//! where threads share. Such waits are known by how they are made: parking_lot's by a plain
+//! `FUTEX_WAIT`, which std does not use, and std's by the value that they expect, which none of its
+//! locks does.
 
 use std::cell::Cell;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -38,7 +42,7 @@ use crate::clock;
 use crate::park::{self, Wake};
 use crate::scheduler::{self, Caller, with_local};
 
-/// What std's own `thread::park` expects. It is not a lock that somebody else may take first.
+/// What std's own `thread::park` expects.
 const STD_PARKED: u32 = u32::MAX;
 
 thread_local! {
@@ -100,7 +104,8 @@ fn catch_up_slow() {
 
 fn wait(call: &Call, expected: u32, bits: u32, is_bitset: bool) -> Answer {
     let address = call.address();
-    let served = !lock::is_held() && (is_bitset || thread_locals_are_private());
+    let for_a_thread = !is_bitset || expected == STD_PARKED;
+    let served = !lock::is_held() && (!for_a_thread || thread_locals_are_private());
     let Caller::User(section) = Caller::now() else {
         return TABLE.in_kernel(address, || call.ask_kernel());
     };
@@ -110,7 +115,7 @@ fn wait(call: &Call, expected: u32, bits: u32, is_bitset: bool) -> Answer {
         return TABLE.in_kernel(address, || call.ask_kernel());
     };
     let local = section.local();
-    let passed_over = is_bitset && expected != STD_PARKED && local.woken_for() == address;
+    let passed_over = !for_a_thread && local.woken_for() == address;
     loop {
         let deadline = until.and_then(on_our_clock);
         let seen = Cell::new(Some(expected));

@@ -822,10 +822,7 @@ fn os_threads_and_green_threads_share_locks_and_lose_no_wake_up() {
 /// Many producers and consumers of each kind, on channels of several capacities.
 #[test]
 fn channels_of_std_and_crossbeam_lose_nothing() {
-    // Where a worker's threads share std's token of `thread::park`, one at a time may wait in a
-    // channel; the others are on workers of their own.
-    let n_green = if thread_locals_are_private() { 4 } else { 1 };
-    limited(move || {
+    limited(|| {
         for n_workers in [1, 2, 4] {
             let runtime = runtime(n_workers);
             with_seeds(3, |random| {
@@ -845,7 +842,7 @@ fn channels_of_std_and_crossbeam_lose_nothing() {
                     })
                     .collect();
                 drop((std_in, crossbeam_in));
-                let green: Vec<_> = (0..n_green)
+                let green: Vec<_> = (0..4)
                     .map(|_| {
                         let out = crossbeam_out.clone();
                         runtime.spawn(move || out.iter().sum::<u64>())
