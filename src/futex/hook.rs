@@ -27,12 +27,18 @@
 //! token for each thread and compares their numbers. Two green threads that share their
 //! thread-locals must never wait so at once: one would be taken for the other, wait for ever, or be
 //! told that it has the other's lock. Then the kernel answers and the worker stops, as it always has
-//! where threads share. Such waits are known by how they are made: parking_lot's by a plain
-//! `FUTEX_WAIT`, which std does not use, and std's by the value that they expect, which none of its
-//! locks does.
+//! where threads share. Parking_lot's waits are known by being a plain `FUTEX_WAIT`, which std does
+//! not use, and std's by the address of the worker's token, which it betrays when the worker starts.
+//!
+//! And a thread that panics does so for all that share its thread-locals: if another one of them
+//! panicked while the first one is about to print its message, std would abort the process. The
+//! locks that std takes there are held by other OS threads that print. So a thread that panics waits
+//! in the kernel for a second, and parks only then: it may be its own sibling that holds what a
+//! destructor of the user's waits for.
 
 use std::cell::Cell;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use greenrt_arch::futex::{self as arch, Answer, Call, Operation, Until};
 
@@ -42,15 +48,25 @@ use crate::clock;
 use crate::park::{self, Wake};
 use crate::scheduler::{self, Caller, with_local};
 
-/// What std's own `thread::park` expects.
+/// How long a thread that panics keeps its worker from running those that share its panic.
+const PANIC_NS: u64 = 1_000_000_000;
+
+/// What std's own `thread::park` expects. It is no lock that somebody else may take first, and a
+/// lock of std's that has this value is a contended one for reading and writing.
 const STD_PARKED: u32 = u32::MAX;
 
 thread_local! {
     /// On a worker's own thread-locals: its own address. No destructor and nothing lazy.
     static HOME: Cell<usize> = const { Cell::new(0) };
+    /// On a worker's own thread-locals: the address of std's token for its `thread::park`, while it
+    /// is sought [`UNKNOWN`].
+    static TOKEN: Cell<usize> = const { Cell::new(0) };
     /// A signal handler came while the thread held a lock of the table, and wanted somebody woken.
     static MISSED: Cell<bool> = const { Cell::new(false) };
 }
+
+/// No address of a futex.
+const UNKNOWN: usize = 1;
 
 /// Begins to answer. `false`: here std's locks cannot be made to park green threads.
 pub(crate) fn install() -> bool {
@@ -60,6 +76,27 @@ pub(crate) fn install() -> bool {
 /// Called by a worker on its own stack, before it runs green threads.
 pub(crate) fn worker_starts() {
     HOME.with(|home| home.set((&raw const *home).addr()));
+    if TOKEN.get() == 0 && arch::is_linked() {
+        seek_token();
+    }
+}
+
+/// Has std wait for the calling OS thread's token, for no time, and notes where.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "it is std's own that is asked, and it does not wait"
+)]
+fn seek_token() {
+    TOKEN.set(UNKNOWN);
+    thread::park_timeout(Duration::ZERO);
+    if TOKEN.get() == UNKNOWN {
+        // It was there, and is gone now.
+        thread::park_timeout(Duration::ZERO);
+        thread::current().unpark();
+    }
+    if TOKEN.get() == UNKNOWN {
+        TOKEN.set(0);
+    }
 }
 
 /// Whether the calling green thread has thread-locals of its own, and not its worker's.
@@ -104,7 +141,11 @@ fn catch_up_slow() {
 
 fn wait(call: &Call, expected: u32, bits: u32, is_bitset: bool) -> Answer {
     let address = call.address();
-    let for_a_thread = !is_bitset || expected == STD_PARKED;
+    if TOKEN.get() == UNKNOWN {
+        TOKEN.set(address);
+        return Answer::TIMED_OUT;
+    }
+    let for_a_thread = !is_bitset || TOKEN.get() == address;
     let served = !lock::is_held() && (!for_a_thread || thread_locals_are_private());
     let Caller::User(section) = Caller::now() else {
         return TABLE.in_kernel(address, || call.ask_kernel());
@@ -114,8 +155,18 @@ fn wait(call: &Call, expected: u32, bits: u32, is_bitset: bool) -> Answer {
         drop(section);
         return TABLE.in_kernel(address, || call.ask_kernel());
     };
+    if thread::panicking() && !thread_locals_are_private() {
+        let wait = || call.wait_in_kernel(expected, bits, PANIC_NS);
+        let mut answer = Answer::INTERRUPTED;
+        while answer == Answer::INTERRUPTED {
+            answer = TABLE.in_kernel(address, wait);
+        }
+        if answer != Answer::TIMED_OUT {
+            return answer;
+        }
+    }
     let local = section.local();
-    let passed_over = !for_a_thread && local.woken_for() == address;
+    let passed_over = !for_a_thread && expected != STD_PARKED && local.woken_for() == address;
     loop {
         let deadline = until.and_then(on_our_clock);
         let seen = Cell::new(Some(expected));
@@ -129,7 +180,9 @@ fn wait(call: &Call, expected: u32, bits: u32, is_bitset: bool) -> Answer {
                 if seen.get().is_none() {
                     return call.ask_kernel();
                 }
-                scheduler::spend_credit();
+                if !thread::panicking() {
+                    scheduler::spend_credit();
+                }
                 Answer::CHANGED
             }
             Waited::TimedOut if until.is_some_and(is_yet_to_come) => continue,
@@ -194,7 +247,7 @@ fn wake(call: &Call, n: usize, bits: u32) -> Answer {
     catch_up();
     if let Caller::User(section) = &caller
         && should_yield
-        && !std::thread::panicking()
+        && !thread::panicking()
     {
         section.yield_now();
     }
@@ -236,6 +289,10 @@ fn is_impatient(caller: &Caller, woken: &Woken<Wake>) -> bool {
     let Caller::User(section) = caller else {
         return false;
     };
+    // In a signal handler that runs on a stack of its own nobody may be switched away from.
+    if !section.is_on_own_stack() {
+        return false;
+    }
     let waited = section.local().round_began().saturating_sub(woken.since);
     woken.passed_over || waited > PATIENCE_NS
 }
@@ -244,6 +301,7 @@ fn is_impatient(caller: &Caller, woken: &Woken<Wake>) -> bool {
 fn wake_from(caller: &Caller, wake: Wake) {
     match caller {
         Caller::Runtime => wake.wake_through_inbox(),
-        Caller::User(_) | Caller::Other => wake.wake(),
+        Caller::User(section) => wake.wake_in(section),
+        Caller::Other => wake.wake(),
     }
 }

@@ -191,6 +191,31 @@ impl Section {
         self.local().park(self.record_ref(), reason, deadline);
     }
 
+    /// As [`make_runnable`], without allocating.
+    ///
+    /// # Safety
+    ///
+    /// As [`make_runnable`].
+    pub(crate) unsafe fn make_runnable(&self, record: NonNull<Record>) {
+        let local = self.local();
+        // SAFETY: until it is made runnable the thread cannot go on, so its record stays.
+        let worker = unsafe { record.as_ref() }.worker();
+        let is_ours = ptr::eq(&raw const **local.shared(), worker);
+        if !is_ours || !local.push_if_room(record) {
+            // SAFETY: the caller's promise.
+            unsafe { hand_in(record) };
+        }
+    }
+
+    /// Whether the caller runs on the stack of the green thread, and not on a generator's or a
+    /// signal handler's.
+    pub(crate) fn is_on_own_stack(&self) -> bool {
+        let record = self.record_ref();
+        let top = record.frame.get().addr();
+        let sp = greenrt_arch::context::registers().sp;
+        (top - record.stack_class().slot_bytes()..top).contains(&sp)
+    }
+
     /// Switches away and stays runnable.
     #[inline(always)]
     pub(crate) fn yield_now(&self) {

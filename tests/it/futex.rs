@@ -1217,3 +1217,18 @@ fn futexes_between_processes_pass_through() {
     here.unwrap().join().unwrap();
     std::fs::remove_file(&file).unwrap();
 }
+
+#[test]
+fn a_worker_keeps_the_token_that_its_os_thread_had() {
+    limited(|| {
+        let os = thread::spawn(|| {
+            thread::current().unpark();
+            greenrt::run(yield_now);
+            // Would wait for ever.
+            thread::park();
+            greenrt::run(yield_now);
+            thread::park_timeout(Duration::from_millis(1));
+        });
+        os.join().unwrap();
+    });
+}
