@@ -29,6 +29,7 @@
 //! told that it has the other's lock. Then the kernel answers and the worker stops, as it always has
 //! where threads share. Parking_lot's waits are known by being a plain `FUTEX_WAIT`, which std does
 //! not use, and std's by the address of the worker's token, which it betrays when the worker starts.
+//! Like every call that stops the worker, such a wait must not be for what a sibling has yet to do.
 //!
 //! And a thread that panics does so for all that share its thread-locals: if another one of them
 //! panicked while the first one is about to print its message, std would abort the process. The

@@ -282,7 +282,7 @@ impl<T> Chain<T> {
                 return first.next_word.set(new);
             }
         }
-        debug_assert!(false, "greenrt: a word is not in its chain");
+        unreachable!("greenrt: a word is not in its chain");
     }
 
     /// Takes `waiter` out, which is queued here.
