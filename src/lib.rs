@@ -40,10 +40,18 @@
 //!
 //! [`sleep`], [`park`], [`JoinHandle::join`], the end of a [`scope`], and every operation of
 //! [`lowlevel::Io`]. The crate `greenstd` mirrors std's modules on top of these. Whatever else
-//! blocks (std's own sockets and locks, files, name resolution, a long computation) blocks the
-//! worker and with it the green threads that it runs; [`yield_now`] in a computation lets them
-//! have their turn. A call that succeeds without waiting spends one of 128 credits, and yields at
+//! blocks (std's own sockets, files, name resolution, a long computation) blocks the worker and
+//! with it the green threads that it runs; [`yield_now`] in a computation lets them have their
+//! turn. A call that succeeds without waiting spends one of 128 credits, and yields at
 //! zero, so a peer that never stops sending starves nobody.
+//!
+//! On Linux on x86-64 with glibc std's own locks wait without blocking too, in every crate of the
+//! program: `Mutex`, `RwLock`, `Condvar`, `Once` and what is made of them, `Barrier`. They reach
+//! the kernel by libc's function `syscall`, and greenrt defines that symbol: it answers waits of
+//! green threads on futexes that are private to the process, and passes everything else on. What
+//! waits for a thread and not for a lock (`std::thread::park`, the channels of std and crossbeam,
+//! `parking_lot`) still blocks the worker, because green threads share their worker's
+//! thread-locals, by which such waits know their thread.
 //!
 //! Called on a thread that is not green, every function does what std's does.
 //!

@@ -63,6 +63,12 @@ impl RunQueue {
         number & (self.ring.len() - 1)
     }
 
+    /// Whether a green thread can be added without more memory.
+    #[inline]
+    pub(crate) fn has_room(&self) -> bool {
+        self.tail.wrapping_sub(self.head) < self.ring.len()
+    }
+
     /// Adds a green thread.
     #[inline]
     pub(crate) fn push(&mut self, thread: NonNull<Record>) {

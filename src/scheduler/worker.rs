@@ -380,6 +380,18 @@ impl Local {
         queue.with(|queue| queue.push(record));
     }
 
+    /// Makes a green thread of this worker runnable, unless that needs memory.
+    #[inline]
+    pub(super) fn push_if_room(&self, record: NonNull<Record>) -> bool {
+        self.ready.with(|ready| {
+            let has_room = ready.has_room();
+            if has_room {
+                ready.push(record);
+            }
+            has_room
+        })
+    }
+
     #[inline(always)]
     pub(super) fn yield_now(&self, record: NonNull<Record>) {
         self.ready.with(|ready| ready.push(record));

@@ -237,6 +237,18 @@ impl Call {
         Answer(unsafe { futex(self.arguments) })
     }
 
+    /// Waits in the kernel, for at most `ns`; whatever time is in the call does not count.
+    #[must_use]
+    pub fn wait_in_kernel(&self, expected: u32, bits: u32, ns: u64) -> Answer {
+        let at = crate::clock::monotonic_ns().saturating_add(ns);
+        let time = [at / 1_000_000_000, at % 1_000_000_000];
+        let op = libc::FUTEX_WAIT_BITSET | libc::FUTEX_PRIVATE_FLAG;
+        let time = time.as_ptr().expose_provenance();
+        let (value, bits) = (expected as usize, bits as usize);
+        // SAFETY: what the caller has asked of libc, with a time that is there.
+        Answer(unsafe { futex([self.address(), op as usize, value, time, 0, bits]) })
+    }
+
     /// Lets the kernel answer for so many only; and of those to move, if that is what is asked.
     #[must_use]
     pub fn ask_kernel_for(&self, n: usize, n_move: usize) -> Answer {
