@@ -561,12 +561,13 @@ impl Local {
         let mut took_last = 0;
         loop {
             self.round_began.set(before);
-            let mut ran = self.run_some(&self.woken, round, before + ROUND_NS_MAX);
+            let mut ran = self.run_some(&self.woken, round, before.saturating_add(ROUND_NS_MAX));
             if took_last > ROUND_NS && !self.stop.get() {
                 before = self.catch_up(before, took_last);
             }
             if !self.stop.get() {
-                ran = ran.max(self.run_some(&self.ready, round, before + ROUND_NS_MAX));
+                ran =
+                    ran.max(self.run_some(&self.ready, round, before.saturating_add(ROUND_NS_MAX)));
             }
             if self.stop.get() || self.runtime.is_over() {
                 return;
@@ -612,7 +613,7 @@ impl Local {
             if self.woken.with(|woken| woken.is_empty()) {
                 return now;
             }
-            self.run_some(&self.woken, CATCH_UP, now + ROUND_NS_MAX);
+            self.run_some(&self.woken, CATCH_UP, now.saturating_add(ROUND_NS_MAX));
         }
     }
 
