@@ -29,7 +29,7 @@ use crate::park::word::{CLAIM_AGAIN, CLAIM_DEADLINE};
 use crate::reactor::{Events, Reactor};
 use crate::record::arena::Cache;
 use crate::record::{Kin, Record, RecordRef};
-use crate::runtime::Core;
+use crate::runtime::{self, Core};
 use crate::stack_pool::StackPool;
 use crate::thread::id::IdBlock;
 use crate::timer::Timers;
@@ -523,7 +523,9 @@ impl Local {
             self.run();
             return Ok(());
         };
-        let slot = self.take_stack(Class::Kib64)?;
+        // The smallest that has room for the block: nobody runs on it.
+        let class = runtime::stack_class(Class::Kib64.slot_bytes())?;
+        let slot = self.take_stack(class)?;
         let callers = Block::current();
         // SAFETY: of the OS thread, and installed.
         let own = unsafe { slot.dress(support, callers)? };

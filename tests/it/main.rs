@@ -12,6 +12,7 @@
 
 mod support;
 
+mod c_code;
 mod cancel;
 mod debug;
 mod exploits;
@@ -20,6 +21,7 @@ mod futex;
 mod generator;
 mod greenstd_threads;
 mod idle;
+mod like_a_thread;
 mod manual_clock;
 mod net;
 mod net_examples;

@@ -9,6 +9,7 @@ mod credentials;
 mod destructors;
 mod fs;
 mod interpose;
+mod lock;
 mod modules;
 mod registry;
 mod symbols;

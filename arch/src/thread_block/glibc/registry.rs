@@ -15,8 +15,8 @@
 use std::ops::Range;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::lock::{Guard, Lock};
 use super::modules::{Module, Modules};
 use super::{Block, Header, Support};
 
@@ -69,7 +69,7 @@ struct Registry {
     opened: Modules,
 }
 
-static REGISTRY: Mutex<Registry> = Mutex::new(Registry {
+static REGISTRY: Lock<Registry> = Lock::new(Registry {
     first: None,
     n_live: 0,
     n_numbers: 0,
@@ -80,9 +80,9 @@ static REGISTRY: Mutex<Registry> = Mutex::new(Registry {
 /// Whether `Registry::opened` may have any. Changes under the lock.
 static ANY_OPENED: AtomicBool = AtomicBool::new(false);
 
-fn registry() -> MutexGuard<'static, Registry> {
+fn registry() -> Guard<'static, Registry> {
     // Nothing under this lock panics half-way.
-    REGISTRY.lock().unwrap_or_else(PoisonError::into_inner)
+    REGISTRY.lock()
 }
 
 /// Live blocks.
