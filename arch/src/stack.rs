@@ -22,7 +22,7 @@
 //! - *An address finds its slot without locks* (`directory.rs`), because a signal handler asks, on
 //!   a stack that has just overflowed. This is why slabs are never unmapped and their tables never
 //!   freed.
-//! - *A slot's top is coloured*: slot `i` of a slab begins `i % 16 * 128` bytes lower. Stacks at
+//! - *A slot's top is coloured*: slot `i` of a slab begins `i % 8 * 128` bytes lower. Stacks at
 //!   equal offsets in their pages would compete for the same cache sets.
 //!
 //! # What a slot costs

@@ -201,9 +201,7 @@ fn prefetch(queue: &RunQueue) {
         }
     }
     for record in (FETCHED_AHEAD..2 * FETCHED_AHEAD).filter_map(|ahead| queue.peek(ahead)) {
-        let at = record.addr().get();
-        context::prefetch(at);
-        context::prefetch(at + 64);
+        context::prefetch(record.addr().get());
     }
 }
 

@@ -12,7 +12,7 @@ use super::{Class, depot};
 use crate::thread_block::{self, Block, Support};
 
 /// Slots at this many different offsets from the end of their page.
-const COLOURS: usize = 16;
+const COLOURS: usize = 8;
 
 /// Bytes between two colours: two cache lines, which CPUs like to fetch together.
 const COLOUR_BYTES: usize = 128;
@@ -152,7 +152,7 @@ impl Slot {
 
     /// Highest address of the stack, exclusive: the stack grows down from here. A multiple of 64.
     ///
-    /// The colour is off already, up to 1920 bytes below the end of the slot, and so is the
+    /// The colour is off already, up to 896 bytes below the end of the slot, and so is the
     /// thread-local block, if there is one.
     #[inline]
     #[must_use]
