@@ -188,7 +188,10 @@ impl Slot {
 
     #[cold]
     unsafe fn dress_first(&self, support: &Support, home: Block) -> io::Result<Block> {
-        let at = (self.entry.top() - support.bytes()) & !(support.align() - 1);
+        // Half the colour: with all of it more stacks would reach into a third page.
+        let end = self.limit() + self.class().slot_bytes();
+        let top = end - (end - self.entry.top()) / 2;
+        let at = (top - support.bytes()) & !(support.align() - 1);
         let guard_bytes = self.class().guard_bytes();
         let stack = self.limit() + guard_bytes..at;
         // SAFETY: the top of the slot is ours, and nobody runs on it.
