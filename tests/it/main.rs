@@ -17,6 +17,7 @@ mod cancel;
 mod debug;
 mod exploits;
 mod fairness;
+mod fallback;
 mod futex;
 mod generator;
 mod greenstd_threads;

@@ -57,6 +57,7 @@ pub(crate) fn limited<T>(test: impl FnOnce() -> T) -> T {
 #[track_caller]
 pub(crate) fn limited_to<T>(limit: Duration, test: impl FnOnce() -> T) -> T {
     expected_panics_are_quiet();
+    interrupt::begin();
     let (done, watch) = channel::<()>();
     let name = thread::current().name().unwrap_or("a test").to_string();
     let watchdog = thread::spawn(move || {
@@ -87,6 +88,60 @@ fn expected_panics_are_quiet() {
             }
         }));
     });
+}
+
+/// Signals, a thousand times a second, if `GREENRT_TEST_TIMER` asks for them.
+mod interrupt {
+    #![expect(unsafe_code, reason = "asks libc for a timer and a handler")]
+
+    use std::cell::Cell;
+    use std::sync::Once;
+
+    thread_local!(static HANDLED: Cell<usize> = const { Cell::new(0) });
+
+    /// Touches what belongs to the thread that it interrupts.
+    extern "C" fn handler(_signal: libc::c_int) {
+        // SAFETY: the caller's own.
+        let errno = unsafe { libc::__errno_location() };
+        // SAFETY: as above.
+        let before = unsafe { errno.read() };
+        HANDLED.set(HANDLED.get() + 1);
+        // SAFETY: no such descriptor; sets `errno`.
+        unsafe { libc::close(-1) };
+        // SAFETY: as above.
+        unsafe { errno.write(before) };
+    }
+
+    pub(super) fn begin() {
+        static ONCE: Once = Once::new();
+        let Ok(timer) = std::env::var("GREENRT_TEST_TIMER") else {
+            return;
+        };
+        ONCE.call_once(|| {
+            let (timer, signal) = match &*timer {
+                "prof" => (libc::ITIMER_PROF, libc::SIGPROF),
+                _ => (libc::ITIMER_REAL, libc::SIGALRM),
+            };
+            // SAFETY: all zero is a valid one.
+            let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+            action.sa_sigaction = handler as *const () as usize;
+            action.sa_flags = libc::SA_RESTART;
+            // SAFETY: the handler is async-signal-safe.
+            let error = unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) };
+            assert_eq!(error, 0);
+            let time = libc::timeval {
+                tv_sec: 0,
+                tv_usec: 1000,
+            };
+            let every = libc::itimerval {
+                it_interval: time,
+                it_value: time,
+            };
+            // SAFETY: no conditions.
+            let error = unsafe { libc::setitimer(timer, &raw const every, std::ptr::null_mut()) };
+            assert_eq!(error, 0);
+        });
+    }
 }
 
 /// Runs a test as the first green thread of `greenrt::run`, of runtimes with 1, 2 and 4 workers,
