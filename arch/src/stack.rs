@@ -22,12 +22,12 @@
 //! - *An address finds its slot without locks* (`directory.rs`), because a signal handler asks, on
 //!   a stack that has just overflowed. This is why slabs are never unmapped and their tables never
 //!   freed.
-//! - *A slot's top is coloured*: slot `i` of a slab begins `i % 16 * 128` bytes lower. Stacks at
+//! - *A slot's top is coloured*: slot `i` of a slab begins `i % 8 * 128` bytes lower. Stacks at
 //!   equal offsets in their pages would compete for the same cache sets.
 //!
 //! # What a slot costs
 //!
-//! 24 bytes here, and page tables, also while nothing is touched, because its guard's marker needs
+//! 32 bytes here, and page tables, also while nothing is touched, because its guard's marker needs
 //! one: 128 bytes at 64 KiB, 512 at 256 KiB, 2 KiB at 1 MiB, 4 KiB at 2 MiB and 8 MiB.
 //! `examples/million_slots.rs` measures it.
 //!

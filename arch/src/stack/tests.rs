@@ -72,7 +72,7 @@ fn sizes_and_traits() {
     is_send::<Slot>();
     assert_eq!(size_of::<Slot>(), size_of::<usize>());
     assert_eq!(size_of::<Option<Slot>>(), size_of::<usize>());
-    assert_eq!(size_of::<slot::Entry>(), 3 * size_of::<usize>());
+    assert_eq!(size_of::<slot::Entry>(), 4 * size_of::<usize>());
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn a_slot_is_usable_from_top_to_guard() {
 }
 
 #[test]
-fn neighbours_have_sixteen_colours() {
+fn neighbours_have_eight_colours() {
     let _limit = time_limit(60);
     let child = in_child(&[], || {
         let slots = take_all(Class::Kib64, 32).unwrap();
@@ -127,7 +127,7 @@ fn neighbours_have_sixteen_colours() {
             .iter()
             .map(|slot| slot.limit() + (64 << 10) - slot.top())
             .collect();
-        let expected: Vec<usize> = (0..32).map(|idx| idx % 16 * 128).collect();
+        let expected: Vec<usize> = (0..32).map(|idx| idx % 8 * 128).collect();
         assert_eq!(colours, expected);
     });
     assert_done(&child);

@@ -170,6 +170,16 @@ impl Support {
         self.symbols.align.max(align_of::<Header>())
     }
 
+    /// The block that was [built](Support::build) at this address; `None` at address zero.
+    #[inline]
+    #[must_use]
+    pub fn block_at(&self, at: usize) -> Option<Block> {
+        if at == 0 {
+            return None;
+        }
+        Block::from_tp(at + self.symbols.below())
+    }
+
     /// Makes a block in the [`bytes`](Support::bytes) from `at`, for a green thread whose stack is
     /// `stack`, above a guard of `guard_bytes`, and which will run on the OS thread whose own block
     /// is `home`.
