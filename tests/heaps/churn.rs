@@ -39,7 +39,7 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for Counting<A> {
 }
 
 thread_local! {
-    static KEPT: RefCell<Vec<u8>> = RefCell::new(Vec::new());
+    static KEPT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 /// What each green thread does: allocates, keeps some of it in a thread-local, waits.

@@ -57,8 +57,10 @@ impl Library {
         // SAFETY: our own library, which has no constructors.
         let handle = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW) };
         if handle.is_null() {
+            // SAFETY: no conditions.
+            let error = unsafe { libc::dlerror() };
             // SAFETY: after a failure there is a text.
-            let error = unsafe { CStr::from_ptr(libc::dlerror()) };
+            let error = unsafe { CStr::from_ptr(error) };
             panic!("{}", error.to_string_lossy());
         }
         Library(handle)

@@ -1,10 +1,5 @@
 //! A green thread is a thread to its code: what std, libc and others keep for each thread.
 
-#![expect(
-    clippy::disallowed_methods,
-    reason = "what belongs to std's threads is what it is about"
-)]
-
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashSet;
 use std::io::Write;
