@@ -146,19 +146,23 @@ impl<'a> Capture<'a> {
         self.last.as_ptr().cast()
     }
 
-    /// Which words have changed since the last look. `errno` does not count.
+    /// Which words have changed since the last look. `errno` does not count, nor where the kernel
+    /// notes the CPU.
     fn changes(&mut self) -> Changes {
         let mut changes = Changes::default();
         // SAFETY: asks only.
         let errno = unsafe { libc::__errno_location() }.addr() & !7;
+        let kernels = self.symbols.rseq.clone().unwrap_or(0..0);
         for idx in 0..self.last.len() {
             // SAFETY: a word of this thread's area.
             let word = unsafe { self.live().wrapping_add(idx).read_volatile() };
             let before = mem::replace(&mut self.last[idx], word);
             let at = idx * size_of::<usize>();
-            if word != before && self.live().addr() + at != errno {
+            let offset = at as isize - self.symbols.below() as isize;
+            let is_ours = self.live().addr() + at != errno && !kernels.contains(&offset);
+            if word != before && is_ours {
                 if let Some(place) = changes.at.get_mut(changes.n) {
-                    *place = at as isize - self.symbols.below() as isize;
+                    *place = offset;
                 }
                 changes.n += 1;
             }
