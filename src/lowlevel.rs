@@ -11,8 +11,10 @@ use std::time::{Duration, Instant};
 
 pub use greenrt_arch::socket;
 
+use crate::cancel;
 use crate::clock;
 use crate::futex::{self, Waited};
+use crate::park;
 pub use crate::reactor::io::Io;
 use crate::thread::Thread;
 
@@ -41,7 +43,25 @@ pub fn spend_credit() {
 ///
 /// See [`Cancelled`](crate::Cancelled).
 pub fn cancel(thread: &Thread) {
-    crate::cancel::cancel(thread);
+    cancel::cancel(thread);
+}
+
+/// Whether the calling thread unwinds because of a panic.
+///
+/// As [`std::thread::panicking`], but `false` while it unwinds because it was cancelled or because a
+/// time limit of its has passed: that breaks nothing off that code has not provided for. Locks are
+/// not poisoned by it. It is told by the payload, until that is dropped; one that comes from another
+/// thread, by way of [`JoinHandle::join`](crate::JoinHandle::join), counts as a panic when it is
+/// resumed.
+#[inline]
+pub fn unwinds_by_panic() -> bool {
+    std::thread::panicking() && !cancel::unwinds_by_interrupt()
+}
+
+/// The moment `timeout` from now, on the clock of the calling thread's runtime; `None` if that is
+/// later than can be told, which means never.
+pub fn deadline_after(timeout: Duration) -> Option<Instant> {
+    park::deadline_after(timeout).map(clock::to_instant)
 }
 
 /// Calls `listen(2)` on a listening socket again, with the largest backlog that the system allows.

@@ -18,6 +18,7 @@ mod exploits;
 mod fairness;
 mod futex;
 mod generator;
+mod greenstd_sync;
 mod greenstd_threads;
 mod idle;
 mod manual_clock;

@@ -62,6 +62,7 @@ pub mod io;
 pub mod net;
 pub mod os;
 pub mod sleep;
+pub mod sync;
 pub mod thread;
 
 pub use std::time;
