@@ -10,13 +10,12 @@ use std::io;
 use std::marker::PhantomData;
 use std::panic::{self, AssertUnwindSafe};
 
-use greenrt_arch::stack;
+use greenrt_arch::stack::{self, Slot};
 
 use crate::cancel::{self, Suspended};
 use crate::runtime;
 use crate::scheduler::switch::{Plain, PlainYielder};
 use crate::scheduler::with_local;
-use crate::stack_pool::Stack;
 
 /// What a resumed [`Generator`] came back with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,18 +103,17 @@ impl<In: 'static, Out: 'static, Ret: 'static> Generator<In, Out, Ret> {
         F: FnOnce(&Yielder<In, Out>, In) -> Ret + 'static,
     {
         let class = runtime::stack_class(bytes)?;
-        let stack = match with_local(|local| local.take_stack(class)) {
-            Some(stack) => stack?,
+        let slot = match with_local(|local| local.take_stack(class)) {
+            Some(slot) => slot?,
             None => {
                 greenrt_arch::overflow::install(crate::debug::describe_overflow)?;
                 let mut slots = Vec::with_capacity(1);
                 stack::take(class, 1, &mut slots)?;
-                let slot = slots.pop().ok_or(io::ErrorKind::OutOfMemory)?;
-                Stack::from(slot)
+                slots.pop().ok_or(io::ErrorKind::OutOfMemory)?
             }
         };
-        let bounds = Plain::<Input<In>, Out, Ret>::bounds(&stack);
-        let plain = Plain::new(stack, move |inner: &PlainYielder<Input<In>, Out>, first| {
+        let bounds = Plain::<Input<In>, Out, Ret>::bounds(&slot);
+        let plain = Plain::new(slot, move |inner: &PlainYielder<Input<In>, Out>, first| {
             let yielder = Yielder {
                 inner,
                 bounds,
@@ -164,17 +162,17 @@ impl<In: 'static, Out: 'static, Ret: 'static> Generator<In, Out, Ret> {
     }
 
     fn release(&mut self) {
-        if let Some(stack) = self.plain.take().and_then(Plain::into_stack) {
-            give_back(stack);
+        if let Some(slot) = self.plain.take().and_then(Plain::into_slot) {
+            give_back(slot);
         }
     }
 }
 
-fn give_back(stack: Stack) {
-    let mut stack = Some(stack);
-    with_local(|local| stack.take().map(|stack| local.put_stack(stack)));
+fn give_back(slot: Slot) {
+    let mut slot = Some(slot);
+    with_local(|local| slot.take().map(|slot| local.put_stack(slot)));
     // Off a worker it goes to the depot.
-    drop(stack);
+    drop(slot);
 }
 
 impl<In: 'static, Out: 'static, Ret: 'static> Drop for Generator<In, Out, Ret> {

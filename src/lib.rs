@@ -25,7 +25,8 @@
 //! them: one at a time, until it waits or yields; then the worker switches to the next. A call
 //! that waits parks the green thread and not the worker.
 //!
-//! - [`run`] makes the calling OS thread the one worker, and starts no other thread.
+//! - [`run`] makes the calling OS thread the one worker, and starts no other thread (but for one that
+//!   looks at a fresh thread's thread-locals, once in a process, and ends).
 //! - The first [`spawn`] outside any runtime starts the global one, with a worker for each CPU;
 //!   `GREENRT_WORKERS` sets another number. The workers are the only OS threads there are.
 //! - [`Runtime::builder`] makes a runtime of its own.
@@ -40,10 +41,23 @@
 //!
 //! [`sleep`], [`park`], [`JoinHandle::join`], the end of a [`scope`], and every operation of
 //! [`lowlevel::Io`]. The crate `greenstd` mirrors std's modules on top of these. Whatever else
-//! blocks (std's own sockets and locks, files, name resolution, a long computation) blocks the
-//! worker and with it the green threads that it runs; [`yield_now`] in a computation lets them
-//! have their turn. A call that succeeds without waiting spends one of 128 credits, and yields at
+//! blocks (std's own sockets, files, name resolution, a long computation) blocks the worker and
+//! with it the green threads that it runs; [`yield_now`] in a computation lets them have their
+//! turn. A call that succeeds without waiting spends one of 128 credits, and yields at
 //! zero, so a peer that never stops sending starves nobody.
+//!
+//! On Linux on x86-64 with glibc std's own locks wait without blocking too, in every crate of the
+//! program: `Mutex`, `RwLock`, `Condvar`, `Once` and what is made of them, `Barrier`. They reach
+//! the kernel by libc's function `syscall`, and greenrt defines that symbol: it answers waits of
+//! green threads on futexes that are private to the process, and passes everything else on. So do
+//! `std::thread::park`, the channels of std and crossbeam, and `parking_lot`, where the green thread
+//! has thread-locals of its own; where it shares them they block the worker, because such waits know
+//! their thread by its thread-locals.
+//!
+//! # Thread-locals
+//!
+//! There, each green thread has thread-locals of its own: to its code, and to every crate that it
+//! calls, it is a thread. [`ThreadLocals`] tells the exceptions, and how to have them shared.
 //!
 //! Called on a thread that is not green, every function does what std's does.
 //!
@@ -62,7 +76,7 @@
 //! # Limits
 //!
 //! - Started threads do not move between workers.
-//! - Green threads of one worker share its thread-locals. While one of them waits in a destructor
+//! - Where green threads share their worker's thread-locals: while one of them waits in a destructor
 //!   during unwinding, `std::thread::panicking()` is true for its siblings too, which may poison
 //!   a std lock that they drop, and holds their own cancellation back.
 //! - A million guarded stacks need Linux 6.13; about 32,700 before that.

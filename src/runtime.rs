@@ -37,7 +37,7 @@ use crate::park::{self, Episode, Target};
 use crate::record::{Kin, RecordRef, Start, arena, packet};
 use crate::scheduler::idle::Search;
 use crate::scheduler::worker::{Local, Shared};
-use crate::scheduler::{self, with_local};
+use crate::scheduler::{self, Section, with_local};
 use crate::thread::{Builder as ThreadBuilder, JoinHandle};
 use crate::thread_locals::{self, ThreadLocals};
 
@@ -444,6 +444,7 @@ impl Runtime {
 impl Runtime {
     /// Waits until every worker has left its loop; `false`: one of them does not come to it.
     fn wait_exited(&self) -> bool {
+        let _section = Section::enter_green();
         let left = self.core.time_left().unwrap_or_default() + Duration::from_millis(100);
         let give_up = Instant::now() + left.min(ENDLESS);
         loop {
@@ -616,6 +617,7 @@ pub(crate) fn global() -> io::Result<&'static Runtime> {
     if let Some(runtime) = GLOBAL.get() {
         return Ok(runtime);
     }
+    let _section = Section::enter_green();
     let _starting = STARTING.lock();
     if let Some(runtime) = GLOBAL.get() {
         return Ok(runtime);

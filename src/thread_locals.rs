@@ -44,6 +44,9 @@ pub enum ThreadLocals {
 /// Blocks up to this size fit beside what a stack class promises.
 const SMALL_BLOCK: usize = 8 * 1024;
 
+/// Blocks up to this size fit on the largest stacks, with as much again to run on.
+const LARGEST_BLOCK: usize = 4 << 20;
+
 /// What is added to each stack for the block on it, if that is large.
 static EXTRA_BYTES: AtomicUsize = AtomicUsize::new(0);
 
@@ -75,10 +78,18 @@ pub(crate) fn choose(wish: Option<ThreadLocals>) -> io::Result<Option<&'static S
     if wish == Some(ThreadLocals::Shared) {
         return Ok(None);
     }
-    match thread_block::support() {
-        Ok(support) => {
-            if support.bytes() > SMALL_BLOCK {
-                EXTRA_BYTES.store(support.bytes(), Relaxed);
+    let support = thread_block::support()
+        .map_err(|reason| reason.to_string())
+        .and_then(|support| match support.bytes() + support.align() {
+            bytes @ ..=LARGEST_BLOCK => Ok((support, bytes)),
+            bytes => Err(format!(
+                "those of this program take {bytes} bytes, and a stack has room for {LARGEST_BLOCK}"
+            )),
+        });
+    match support {
+        Ok((support, bytes)) => {
+            if bytes > SMALL_BLOCK {
+                EXTRA_BYTES.store(bytes, Relaxed);
             }
             Ok(Some(support))
         }

@@ -108,6 +108,9 @@ impl Answer {
     /// A wait whose time was up.
     pub const TIMED_OUT: Answer = Answer(-(libc::ETIMEDOUT as isize));
 
+    /// A wait that was ended by a signal.
+    pub const INTERRUPTED: Answer = Answer(-(libc::EINTR as isize));
+
     /// So many were woken, or moved.
     #[must_use]
     pub fn of(n: usize) -> Answer {

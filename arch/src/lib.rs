@@ -4,20 +4,20 @@
 //! `libc::`. The modules here are small and know nothing of green threads: a stack slot has an
 //! owner word, and whoever sets it says what it means.
 //!
-//! | module       | what it gives                                                        |
-//! |--------------|----------------------------------------------------------------------|
-//! | [`stack`]    | guarded stack slots by the million, and whose stack an address is in |
-//! | [`overflow`] | the report for a stack overflow; alternate signal stacks             |
-//! | [`thread_block`] | thread-locals of a green thread's own |
-//! | [`context`]  | stack, frame and instruction pointer of the caller; prefetch         |
-//! | [`epoll`]    | waiting for readiness with nanosecond timeouts                       |
-//! | [`fd`]       | blocking on one descriptor; questions and settings of sockets        |
-//! | [`socket`]   | reading and writing without waiting; options of sockets              |
-//! | [`errno`]    | the few errors the runtime makes itself                              |
-//! | [`clock`]    | monotonic time, CPU time                                             |
-//! | [`futex`]    | the kernel's futex, and the place in front of it                     |
-//! | [`usage`]    | what the process holds, for tests and benchmarks                     |
-//! | [`page`]     | the size of a page                                                   |
+//! | module           | what it gives                                                        |
+//! |------------------|----------------------------------------------------------------------|
+//! | [`stack`]        | guarded stack slots by the million, and whose stack an address is in |
+//! | [`overflow`]     | the report for a stack overflow; alternate signal stacks             |
+//! | [`thread_block`] | thread-locals that are a green thread's own                          |
+//! | [`context`]      | stack, frame and instruction pointer of the caller; prefetch         |
+//! | [`epoll`]        | waiting for readiness with nanosecond timeouts                       |
+//! | [`fd`]           | blocking on one descriptor; questions and settings of sockets        |
+//! | [`socket`]       | reading and writing without waiting; options of sockets              |
+//! | [`errno`]        | the few errors the runtime makes itself                              |
+//! | [`clock`]        | monotonic time, CPU time                                             |
+//! | [`futex`]        | the kernel's futex, and the place in front of it                     |
+//! | [`usage`]        | what the process holds, for tests and benchmarks                     |
+//! | [`page`]         | the size of a page                                                   |
 //!
 //! # Platforms
 //!
@@ -27,12 +27,15 @@
 //! | Linux before that    | `mprotect`, a mapping each | nanoseconds from 5.11 on | yes   |
 //! | another Unix         | `mprotect`, a mapping each | milliseconds             | no    |
 //!
+//! Green threads have thread-locals of their own on Linux with glibc, on x86-64.
+//!
 //! # A port supplies
 //!
 //! - an operating system: a sibling of `os/linux.rs` with the functions that file exports, chosen
 //!   in `os.rs`, whose header describes them. `os/other.rs` is the least that works on a Unix;
 //! - a CPU: the registers in `context.rs`, and for Linux the instruction that enters the kernel, in
 //!   `os/raw.rs`. Without either there is a slower form in plain Rust and libc.
+//!   Thread-locals are `thread_block/glibc.rs`; without them green threads share their worker's.
 
 #[cfg(not(all(unix, target_pointer_width = "64")))]
 compile_error!("greenrt needs a 64-bit Unix: a million stacks do not fit a smaller address space");

@@ -27,7 +27,7 @@
 //!
 //! # What a slot costs
 //!
-//! 24 bytes here, and page tables, also while nothing is touched, because its guard's marker needs
+//! 32 bytes here, and page tables, also while nothing is touched, because its guard's marker needs
 //! one: 128 bytes at 64 KiB, 512 at 256 KiB, 2 KiB at 1 MiB, 4 KiB at 2 MiB and 8 MiB.
 //! `examples/million_slots.rs` measures it.
 //!

@@ -17,9 +17,9 @@
 //! # Where the contents come from
 //!
 //! From a fresh thread. Once per process, [`support`] starts an OS thread that copies its own area
-//! before it does anything else (`glibc/template.rs`). A new block is that copy: pointers into the area
-//! moved along, pointers to that thread's stack cleared, an id and the stack's bounds filled in.
-//! So canary, pointer guard, locale, resolver state and what a later glibc may add are right
+//! before it does anything else (`glibc/capture.rs`). A new block is that copy
+//! (`glibc/template.rs`): pointers into the area moved along, pointers to that thread's stack
+//! cleared, an id and the stack's bounds filled in. So canary, pointer guard, locale, resolver state and what a later glibc may add are right
 //! without a case for each. What must be known of glibc's layout is what it publishes for
 //! debuggers, or is measured in that thread and checked; anything unexpected makes private
 //! thread-locals [`Unavailable`], with the reason.
@@ -53,9 +53,13 @@
 //!   `pthread_getattr_np` is interposed and works;
 //! - `pthread_exit` and `pthread_cancel` are not supported.
 //!
-//! `fork` works: the worker's own block is installed while libc does it. Constructors of a library
+//! `fork` works, and so do `setuid` and its like: while libc is busy with its own record of the OS
+//! thread, that one is installed (`glibc/interpose.rs`, `glibc/credentials.rs`).
+//!
+//! Constructors of a library
 //! that a green thread loads by `dlopen` find the static thread-locals of that library zero, where
-//! they should be initialised.
+//! they should be initialised. A library that comes by another way (`dlmopen`, modules that libc
+//! loads for itself) is seen in full only by blocks built later.
 //!
 //! # What it costs
 //!

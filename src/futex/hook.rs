@@ -22,18 +22,26 @@
 //!
 //! # Shared thread-locals
 //!
-//! `parking_lot` queues threads by way of a thread-local of theirs, so two green threads that share
-//! their thread-locals must never wait in it at once: one would be taken for the other, and told
-//! that it has the other's lock. So where others have the same thread-locals (shared ones, or local
-//! threads and their spawner) the kernel answers: a plain `FUTEX_WAIT`, which is what parking_lot
-//! uses and std does not, stops the worker.
+//! What follows is about all green threads of a worker, where they share its thread-locals, and
+//! elsewhere about local threads and their spawner.
 //!
-//! Std counts panics in a thread-local too, and aborts if a thread panics while its panic hook runs.
-//! A hook prints, for which it may have to wait; did it park there, a sibling's panic would be taken
-//! for its own. So where others have the same thread-locals a thread that panics does not park at
-//! once: it stops its worker, for up to 20 ms, which is longer than somebody else prints.
+//! Some waits are for a thread, and not for a lock. `parking_lot` queues threads by way of a
+//! thread-local of theirs; std's `thread::park`, and with it its channels and crossbeam's, has a
+//! token for each thread and compares their numbers. Two green threads that share their
+//! thread-locals must never wait so at once: one would be taken for the other, wait for ever, or be
+//! told that it has the other's lock. Then the kernel answers and the worker stops, as it always has
+//! where threads share. Parking_lot's waits are known by being a plain `FUTEX_WAIT`, which std does
+//! not use, and std's by the address of the worker's token, which it betrays when the worker starts.
+//! Like every call that stops the worker, such a wait must not be for what a sibling has yet to do.
+//!
+//! And a thread that panics does so for all that share its thread-locals: if another one of them
+//! panicked while the first one is about to print its message, std would abort the process. The
+//! locks that std takes there are held by other OS threads that print. So a thread that panics waits
+//! in the kernel for a second, and parks only then: it may be its own sibling that holds what a
+//! destructor of the user's waits for.
 
 use std::cell::Cell;
+use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use greenrt_arch::futex::{self as arch, Answer, Call, Operation, Until};
@@ -44,21 +52,52 @@ use crate::clock;
 use crate::park::{self, Wake};
 use crate::scheduler::{self, Caller, with_local};
 
-/// How long a thread that panics looks on before it parks.
-const PANIC_POLLS: u32 = 200;
-const PANIC_POLL: Duration = Duration::from_micros(100);
+/// How long a thread that panics keeps its worker from running those that share its panic.
+const PANIC_NS: u64 = 1_000_000_000;
 
-/// What std's own `thread::park` expects. It is not a lock that somebody else may take first.
+/// What std's own `thread::park` expects. It is no lock that somebody else may take first, and a
+/// lock of std's that has this value is a contended one for reading and writing.
 const STD_PARKED: u32 = u32::MAX;
 
 thread_local! {
+    /// On a worker's own thread-locals: the address of std's token for its `thread::park`, while it
+    /// is sought [`UNKNOWN`].
+    static TOKEN: Cell<usize> = const { Cell::new(0) };
     /// A signal handler came while the thread held a lock of the table, and wanted somebody woken.
     static MISSED: Cell<bool> = const { Cell::new(false) };
 }
 
+/// No address of a futex.
+const UNKNOWN: usize = 1;
+
 /// Begins to answer. `false`: here std's locks cannot be made to park green threads.
 pub(crate) fn install() -> bool {
     arch::install(answer)
+}
+
+/// Called by a worker on its own stack, before it runs green threads.
+pub(crate) fn worker_starts() {
+    if TOKEN.get() == 0 && arch::is_linked() {
+        seek_token();
+    }
+}
+
+/// Has std wait for the calling OS thread's token, for no time, and notes where.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "it is std's own that is asked, and it does not wait"
+)]
+fn seek_token() {
+    TOKEN.set(UNKNOWN);
+    thread::park_timeout(Duration::ZERO);
+    if TOKEN.get() == UNKNOWN {
+        // It was there, and is gone now.
+        thread::park_timeout(Duration::ZERO);
+        thread::current().unpark();
+    }
+    if TOKEN.get() == UNKNOWN {
+        TOKEN.set(0);
+    }
 }
 
 fn answer(call: &Call) -> Answer {
@@ -98,25 +137,38 @@ fn catch_up_slow() {
 
 fn wait(call: &Call, expected: u32, bits: u32, is_bitset: bool) -> Answer {
     let address = call.address();
+    if TOKEN.get() == UNKNOWN {
+        TOKEN.set(address);
+        return Answer::TIMED_OUT;
+    }
     let Caller::User(section) = Caller::now() else {
         return TABLE.in_kernel(address, || call.ask_kernel());
     };
-    let served = !lock::is_held() && (is_bitset || section.has_own_thread_locals());
+    let is_alone = section.has_own_thread_locals();
+    // The token of a family that is not the worker's is not known.
+    let is_token = match TOKEN.get() {
+        0 => expected == STD_PARKED,
+        token => token == address,
+    };
+    let for_a_thread = !is_bitset || is_token;
+    let served = !lock::is_held() && (!for_a_thread || is_alone);
     let until = call.until();
     let (true, Ok(until)) = (served, until) else {
         drop(section);
         return TABLE.in_kernel(address, || call.ask_kernel());
     };
-    if until.is_none() && !section.has_own_thread_locals() && std::thread::panicking() {
-        for _ in 0..PANIC_POLLS {
-            if call.load() != Some(expected) {
-                return Answer::CHANGED;
-            }
-            std::thread::sleep(PANIC_POLL);
+    if !is_alone && thread::panicking() {
+        let wait = || call.wait_in_kernel(expected, bits, PANIC_NS);
+        let mut answer = Answer::INTERRUPTED;
+        while answer == Answer::INTERRUPTED {
+            answer = TABLE.in_kernel(address, wait);
+        }
+        if answer != Answer::TIMED_OUT {
+            return answer;
         }
     }
     let local = section.local();
-    let passed_over = is_bitset && expected != STD_PARKED && local.woken_for() == address;
+    let passed_over = !for_a_thread && expected != STD_PARKED && local.woken_for() == address;
     loop {
         let deadline = until.and_then(on_our_clock);
         let seen = Cell::new(Some(expected));
@@ -130,7 +182,9 @@ fn wait(call: &Call, expected: u32, bits: u32, is_bitset: bool) -> Answer {
                 if seen.get().is_none() {
                     return call.ask_kernel();
                 }
-                scheduler::spend_credit();
+                if !thread::panicking() {
+                    scheduler::spend_credit();
+                }
                 Answer::CHANGED
             }
             Waited::TimedOut if until.is_some_and(is_yet_to_come) => continue,
@@ -195,7 +249,7 @@ fn wake(call: &Call, n: usize, bits: u32) -> Answer {
     catch_up();
     if let Caller::User(section) = &caller
         && should_yield
-        && !std::thread::panicking()
+        && !thread::panicking()
     {
         section.yield_now();
     }
@@ -237,6 +291,10 @@ fn is_impatient(caller: &Caller, woken: &Woken<Wake>) -> bool {
     let Caller::User(section) = caller else {
         return false;
     };
+    // In a signal handler that runs on a stack of its own nobody may be switched away from.
+    if !section.is_on_own_stack() {
+        return false;
+    }
     let waited = section.local().round_began().saturating_sub(woken.since);
     woken.passed_over || waited > PATIENCE_NS
 }
@@ -245,6 +303,7 @@ fn is_impatient(caller: &Caller, woken: &Woken<Wake>) -> bool {
 fn wake_from(caller: &Caller, wake: Wake) {
     match caller {
         Caller::Runtime => wake.wake_through_inbox(),
-        Caller::User(_) | Caller::Other => wake.wake(),
+        Caller::User(section) => wake.wake_in(section),
+        Caller::Other => wake.wake(),
     }
 }

@@ -282,7 +282,7 @@ impl<T> Chain<T> {
                 return first.next_word.set(new);
             }
         }
-        debug_assert!(false, "greenrt: a word is not in its chain");
+        unreachable!("greenrt: a word is not in its chain");
     }
 
     /// Takes `waiter` out, which is queued here.
@@ -782,11 +782,12 @@ impl<W> Batch<W> {
     }
 
     /// Wakes them. The caller has let go of the lock.
-    fn wake(self, count: &Count, wake: &mut impl FnMut(Woken<W>)) {
+    fn wake(&mut self, count: &Count, wake: &mut impl FnMut(Woken<W>)) {
         if self.n_out > 0 {
             count.waiters.fetch_sub(self.n_out, Relaxed);
         }
-        self.woken.into_iter().flatten().for_each(wake);
+        let woken = self.woken[..self.n].iter_mut();
+        woken.filter_map(Option::take).for_each(wake);
     }
 }
 

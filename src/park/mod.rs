@@ -101,6 +101,15 @@ impl Wake {
         }
     }
 
+    /// As `wake`, for a caller in whose section this is. Allocates nothing.
+    pub(crate) fn wake_in(self, section: &Section) {
+        match self {
+            // SAFETY: claimed by us, so it cannot go on, and its record not go away, before this.
+            Wake::Green(record) => unsafe { section.make_runnable(record) },
+            Wake::Os(thread) => thread.wake(),
+        }
+    }
+
     /// As `wake`, from anywhere inside the runtime, or from a signal handler that has interrupted
     /// it: touches nothing that the calling worker may have borrowed.
     pub(crate) fn wake_through_inbox(self) {

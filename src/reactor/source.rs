@@ -55,8 +55,8 @@ use crate::park::reason::Reason;
 use crate::park::word::{CLAIM_WOKEN, Ends};
 use crate::park::{Ended, Episode, Target, Wake};
 use crate::record::Record;
-use crate::scheduler::with_local;
 use crate::scheduler::worker::Shared;
+use crate::scheduler::{Section, with_local};
 use crate::wait_queue::{WaitList, Waiter};
 
 const READ: u32 = 1;
@@ -245,6 +245,7 @@ impl Source {
 
     #[cold]
     fn wake_one(&self, direction: Direction) {
+        let _section = Section::enter_green();
         let wake = self.next_waiter(&mut self.state.lock(), direction);
         if let Some(wake) = wake {
             wake.wake();
@@ -420,6 +421,7 @@ impl Source {
     /// comes as an event. `moving` keeps others from registering anew what is about to be removed.
     #[cold]
     fn settle(self: &Arc<Self>) -> io::Result<()> {
+        let _section = Section::enter_green();
         let Some(here) = with_local(|local| Arc::clone(local.shared())) else {
             return Ok(());
         };
@@ -473,6 +475,7 @@ impl Source {
     /// Takes it out of its reactor and wakes everybody who waits. `last`: the descriptor is closed
     /// next, and has no duplicates.
     pub(crate) fn close(&self, last: bool) {
+        let _section = Section::enter_green();
         let mut state = self.state.lock();
         state.closed = true;
         let home = state.home.take();

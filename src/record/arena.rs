@@ -227,6 +227,7 @@ fn spill(class: u8, list: &FreeList) {
 
 /// A reference to every live record, oldest chunk first.
 pub(crate) fn live() -> Vec<RecordRef> {
+    let _section = scheduler::Section::enter_green();
     // Copied, so that the lock is not held while references are taken, and perhaps dropped.
     let carved: Vec<Chunk> = {
         let depot = DEPOT.lock();

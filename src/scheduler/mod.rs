@@ -54,6 +54,7 @@ use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
 use crate::cancel::Limits;
+use crate::futex;
 use crate::park::reason::Reason;
 use crate::park::word::WaitWord;
 use crate::record::{Record, RecordRef};
@@ -120,6 +121,7 @@ pub(crate) struct Installed<'a> {
 impl<'a> Installed<'a> {
     pub(crate) fn new(local: &'a Local) -> Self {
         LOCAL.set(local);
+        futex::hook::worker_starts();
         Installed { _local: local }
     }
 }
@@ -202,6 +204,31 @@ impl Section {
     #[inline(always)]
     pub(crate) fn park(&self, reason: Reason, deadline: Option<u64>) {
         self.local().park(self.record_ref(), reason, deadline);
+    }
+
+    /// As [`make_runnable`], without allocating.
+    ///
+    /// # Safety
+    ///
+    /// As [`make_runnable`].
+    pub(crate) unsafe fn make_runnable(&self, record: NonNull<Record>) {
+        let local = self.local();
+        // SAFETY: until it is made runnable the thread cannot go on, so its record stays.
+        let worker = unsafe { record.as_ref() }.worker();
+        let is_ours = ptr::eq(&raw const **local.shared(), worker);
+        if !is_ours || !local.push_if_room(record) {
+            // SAFETY: the caller's promise.
+            unsafe { hand_in(record) };
+        }
+    }
+
+    /// Whether the caller runs on the stack of the green thread, and not on a generator's or a
+    /// signal handler's.
+    pub(crate) fn is_on_own_stack(&self) -> bool {
+        let record = self.record_ref();
+        let top = record.frame.get().addr();
+        let sp = greenrt_arch::context::registers().sp;
+        (top - record.stack_class().slot_bytes()..top).contains(&sp)
     }
 
     /// Switches away and stays runnable.

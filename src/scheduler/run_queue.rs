@@ -52,9 +52,21 @@ impl RunQueue {
         self.head == self.tail
     }
 
+    /// How many entries there are.
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.tail.wrapping_sub(self.head)
+    }
+
     #[inline]
     fn index(&self, number: usize) -> usize {
         number & (self.ring.len() - 1)
+    }
+
+    /// Whether a green thread can be added without more memory.
+    #[inline]
+    pub(crate) fn has_room(&self) -> bool {
+        self.tail.wrapping_sub(self.head) < self.ring.len()
     }
 
     /// Adds a green thread.
@@ -65,7 +77,7 @@ impl RunQueue {
 
     #[inline]
     fn push_entry(&mut self, entry: usize) {
-        if self.tail.wrapping_sub(self.head) == self.ring.len() {
+        if self.len() == self.ring.len() {
             self.grow();
         }
         let index = self.index(self.tail);
@@ -125,7 +137,7 @@ impl RunQueue {
     /// The green thread `ahead` places behind the next, so that its memory can be fetched.
     #[inline]
     pub(crate) fn peek(&self, ahead: usize) -> Option<NonNull<Record>> {
-        if ahead >= self.tail.wrapping_sub(self.head) {
+        if ahead >= self.len() {
             return None;
         }
         let entry = self.ring[self.index(self.head.wrapping_add(ahead))];

@@ -37,12 +37,12 @@ use std::ptr::NonNull;
 
 use corosensei::stack::{Stack, StackPointer};
 use corosensei::{Coroutine, CoroutineResult, Yielder};
+use greenrt_arch::stack::Slot;
 use greenrt_arch::thread_block::Block;
 
 use super::worker::Local;
 use crate::cancel::Limits;
 use crate::record::{Record, packet};
-use crate::stack_pool::Stack as Spare;
 
 /// Where corosensei may put the stack: below the frame, in a slot that somebody else owns.
 struct Bounds {
@@ -92,34 +92,38 @@ pub(crate) struct Frame {
     n_members: Cell<u32>,
     /// Of a founder: whether they end with the last of them.
     destroys: bool,
-    stack: Spare,
+    slot: Slot,
 }
 
 impl Frame {
-    /// Puts a frame at the top of `stack`, ready to run `record`'s closure when it is resumed.
+    /// Puts a frame at the top of `slot`, ready to run `record`'s closure when it is resumed.
     ///
     /// # Safety
     ///
     /// `record` stays live until the frame has been taken down, and its closure was not yet run.
-    /// The thread runs inside the loop of `local` only. A block is that of `stack`.
+    /// The thread runs inside the loop of `local` only. A block is that of `slot`.
     pub(crate) unsafe fn build(
-        stack: Spare,
+        slot: Slot,
         record: NonNull<Record>,
         family: Family,
         local: *const Local,
     ) -> NonNull<Frame> {
-        let slot = stack.slot();
         slot.set_owner(record.as_ptr().expose_provenance());
-        let at = (stack.top() - mem::size_of::<Frame>()) & !(mem::align_of::<Frame>() - 1);
+        let at = (slot.top() - mem::size_of::<Frame>()) & !(mem::align_of::<Frame>() - 1);
         let limit = slot.limit();
         let frame: *mut Frame = std::ptr::with_exposed_provenance_mut(at);
         let bounds = Bounds {
             base: NonZeroUsize::new(at).expect("a stack is not at address zero"),
             limit: NonZeroUsize::new(limit).expect("a stack is not at address zero"),
         };
+        let begins = matches!(family, Family::Own(_));
         let body = move |yielder: &Yielder<(), ()>, ()| {
             // SAFETY: the frame is there until the coroutine is done.
             unsafe { &*frame }.yielder.set(yielder);
+            if begins {
+                // SAFETY: the thread has a block, which is installed, and begins here.
+                unsafe { Block::begin() };
+            }
             // SAFETY: this thread runs inside the loop of its worker only, says our caller.
             unsafe { super::set_local(local) };
             // SAFETY: the caller of `build` keeps the record live; a coroutine starts once.
@@ -140,8 +144,8 @@ impl Frame {
             limits: Limits::default(),
             founder,
             n_members: Cell::new(1),
-            destroys: matches!(family, Family::Own(_)),
-            stack,
+            destroys: begins,
+            slot,
         };
         // SAFETY: the top of a slot that is ours; aligned above.
         unsafe { frame.write(value) };
@@ -229,12 +233,12 @@ impl Frame {
     /// `resume` has said that the thread has ended, and nobody uses the frame any more. Its
     /// thread-locals are not installed.
     #[inline]
-    pub(crate) unsafe fn take_down(frame: NonNull<Frame>) -> [Option<Spare>; 2] {
+    pub(crate) unsafe fn take_down(frame: NonNull<Frame>) -> (Option<Slot>, Option<Slot>) {
         // SAFETY: the frame is still there.
         let founder = unsafe { frame.as_ref() }.founder;
         let Some(founder) = founder else {
             // SAFETY: as the caller promises; nobody has its thread-locals.
-            return [Some(unsafe { Self::into_stack(frame) }), None];
+            return (Some(unsafe { Self::into_slot(frame) }), None);
         };
         // SAFETY: a founder is there until its last member, which may be itself, has ended.
         let n_members = unsafe { &(*founder.as_ptr()).n_members };
@@ -242,27 +246,27 @@ impl Frame {
         let is_last = n_members.get() == 0;
         if founder == frame {
             // SAFETY: as the caller promises; and nobody else has its thread-locals.
-            return [is_last.then(|| unsafe { Self::into_stack(frame) }), None];
+            return (is_last.then(|| unsafe { Self::into_slot(frame) }), None);
         }
         // SAFETY: as the caller promises.
-        let own = unsafe { Self::into_stack(frame) };
+        let own = unsafe { Self::into_slot(frame) };
         // SAFETY: the founder has ended too, and so have all the others.
-        let founders = is_last.then(|| unsafe { Self::into_stack(founder) });
-        [Some(own), founders]
+        let founders = is_last.then(|| unsafe { Self::into_slot(founder) });
+        (Some(own), founders)
     }
 
     /// # Safety
     ///
     /// The thread has ended, nobody uses the frame any more, nor a block on its stack.
     #[inline]
-    unsafe fn into_stack(frame: NonNull<Frame>) -> Spare {
+    unsafe fn into_slot(frame: NonNull<Frame>) -> Slot {
         // What else is in the frame owns nothing any more: a coroutine that is done has no state.
         // SAFETY: the frame is still there.
-        let stack = unsafe { &raw mut (*frame.as_ptr()).stack };
+        let slot = unsafe { &raw mut (*frame.as_ptr()).slot };
         // SAFETY: written by `build`, read once, here.
-        let stack = unsafe { stack.read() };
-        stack.slot().set_owner(0);
-        stack
+        let slot = unsafe { slot.read() };
+        slot.set_owner(0);
+        slot
     }
 }
 
@@ -270,19 +274,19 @@ impl Frame {
 /// generator is made of.
 pub(crate) struct Plain<In, Out, Ret> {
     coroutine: mem::ManuallyDrop<Coroutine<In, Out, Ret, Bounds>>,
-    stack: mem::ManuallyDrop<Spare>,
+    slot: mem::ManuallyDrop<Slot>,
 }
 
 /// The suspending side of a [`Plain`].
 pub(crate) type PlainYielder<In, Out> = Yielder<In, Out>;
 
 impl<In: 'static, Out: 'static, Ret: 'static> Plain<In, Out, Ret> {
-    pub(crate) fn new<F>(stack: Spare, body: F) -> Self
+    pub(crate) fn new<F>(slot: Slot, body: F) -> Self
     where
         F: FnOnce(&PlainYielder<In, Out>, In) -> Ret + 'static,
     {
-        stack.slot().set_owner(GENERATOR);
-        let (limit, top) = Self::bounds(&stack);
+        slot.set_owner(GENERATOR);
+        let (limit, top) = Self::bounds(&slot);
         let bounds = Bounds {
             base: NonZeroUsize::new(top).expect("a stack is not at address zero"),
             limit: NonZeroUsize::new(limit).expect("a stack is not at address zero"),
@@ -290,7 +294,7 @@ impl<In: 'static, Out: 'static, Ret: 'static> Plain<In, Out, Ret> {
         let coroutine = Coroutine::with_stack(bounds, body);
         Plain {
             coroutine: mem::ManuallyDrop::new(coroutine),
-            stack: mem::ManuallyDrop::new(stack),
+            slot: mem::ManuallyDrop::new(slot),
         }
     }
 
@@ -317,21 +321,21 @@ impl<In: 'static, Out: 'static, Ret: 'static> Plain<In, Out, Ret> {
     }
 
     /// From where to where its stack reaches.
-    pub(crate) fn bounds(stack: &Spare) -> (usize, usize) {
-        (stack.slot().limit(), stack.top() & !63)
+    pub(crate) fn bounds(slot: &Slot) -> (usize, usize) {
+        (slot.limit(), slot.top())
     }
 
     /// Its stack, if it has returned or never begun. A suspended one is leaked: what is on its
     /// stack may be in use.
-    pub(crate) fn into_stack(self) -> Option<Spare> {
+    pub(crate) fn into_slot(self) -> Option<Slot> {
         if self.is_started() && !self.is_done() {
             return None;
         }
         // Drops the closure of one that never began, which runs on the caller's stack.
         drop(mem::ManuallyDrop::into_inner(self.coroutine));
-        let stack = mem::ManuallyDrop::into_inner(self.stack);
-        stack.slot().set_owner(0);
-        Some(stack)
+        let slot = mem::ManuallyDrop::into_inner(self.slot);
+        slot.set_owner(0);
+        Some(slot)
     }
 }
 

@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::time::Duration;
 
 use greenrt_arch::context;
-use greenrt_arch::stack::Class;
+use greenrt_arch::stack::{Class, Slot};
 use greenrt_arch::thread_block::{Block, Support};
 
 use super::Installed;
@@ -29,8 +29,8 @@ use crate::park::word::{CLAIM_AGAIN, CLAIM_DEADLINE};
 use crate::reactor::{Events, Reactor};
 use crate::record::arena::Cache;
 use crate::record::{Kin, Record, RecordRef};
-use crate::runtime::Core;
-use crate::stack_pool::{Stack, StackPool};
+use crate::runtime::{self, Core};
+use crate::stack_pool::StackPool;
 use crate::thread::id::IdBlock;
 use crate::timer::Timers;
 
@@ -42,6 +42,11 @@ const ROUND_MAX: u32 = 256;
 const CATCH_UP: u32 = 32;
 /// How long a round should take, in nanoseconds.
 const ROUND_NS: u64 = 200_000;
+/// How long it may take before it is cut short. By then its threads take longer than they did, and
+/// 256 of them would take as many times longer.
+const ROUND_NS_MAX: u64 = 2 * ROUND_NS;
+/// How many threads of a round may run without a look at the clock, which is 24 ns.
+const LOOK_EVERY: u32 = 16;
 /// How many events are taken at a time. What dispatching them brings into the cache is still there
 /// when their threads run; between the first and the last of 256 requests the kernel alone moves
 /// more than a cache holds. One more system call for 16 requests costs less than that.
@@ -50,8 +55,9 @@ const EVENTS_MAX: usize = 16;
 /// frames of its call. For others the last line is enough, and more would be slower: 1000 threads
 /// that yield take 25 ns a switch with eight lines and 10 with one.
 const IO_STACK_LINES: usize = 8;
-/// How many threads' memory is fetched at a time.
+/// How many threads' memory is fetched at a time, and from how many on: a few are in the cache.
 const FETCHED_AHEAD: usize = 8;
+const FETCHED_FROM: usize = 4;
 /// The naps of a worker that searches for something to steal, in microseconds.
 const NAPS_US: [u64; 7] = [20, 40, 80, 160, 320, 320, 320];
 /// A nap after which a worker takes what it should rather leave to others.
@@ -177,14 +183,16 @@ impl Shared {
 /// too. One after another they cost more than the system calls do; together they overlap.
 #[inline]
 fn prefetch(queue: &RunQueue) {
-    let next = |range: std::ops::Range<usize>| range.filter_map(|ahead| queue.peek(ahead));
-    for record in next(0..FETCHED_AHEAD) {
+    if queue.len() < FETCHED_FROM {
+        return;
+    }
+    for record in (0..FETCHED_AHEAD).filter_map(|ahead| queue.peek(ahead)) {
         // SAFETY: what is in our queues is kept by the scheduler's reference.
         let record = unsafe { record.as_ref() };
         context::prefetch(record.frame.get().addr());
         context::prefetch(record.stack_pointer());
     }
-    for record in next(0..FETCHED_AHEAD) {
+    for record in (0..FETCHED_AHEAD).filter_map(|ahead| queue.peek(ahead)) {
         // SAFETY: as above.
         let record = unsafe { record.as_ref() };
         if record.reason().is_io() {
@@ -192,7 +200,7 @@ fn prefetch(queue: &RunQueue) {
             (1..IO_STACK_LINES).for_each(|line| context::prefetch(sp + line * 64));
         }
     }
-    for record in next(FETCHED_AHEAD..2 * FETCHED_AHEAD) {
+    for record in (FETCHED_AHEAD..2 * FETCHED_AHEAD).filter_map(|ahead| queue.peek(ahead)) {
         let at = record.addr().get();
         context::prefetch(at);
         context::prefetch(at + 64);
@@ -372,6 +380,18 @@ impl Local {
         queue.with(|queue| queue.push(record));
     }
 
+    /// Makes a green thread of this worker runnable, unless that needs memory.
+    #[inline]
+    pub(super) fn push_if_room(&self, record: NonNull<Record>) -> bool {
+        self.ready.with(|ready| {
+            let has_room = ready.has_room();
+            if has_room {
+                ready.push(record);
+            }
+            has_room
+        })
+    }
+
     #[inline(always)]
     pub(super) fn yield_now(&self, record: NonNull<Record>) {
         self.ready.with(|ready| ready.push(record));
@@ -455,12 +475,18 @@ impl Local {
         self.stacks.with(|stacks| stacks.reserve(class))
     }
 
-    pub(crate) fn take_stack(&self, class: Class) -> std::io::Result<Stack> {
+    pub(crate) fn take_stack(&self, class: Class) -> std::io::Result<Slot> {
         self.stacks.with(|stacks| stacks.take(class))
     }
 
-    pub(crate) fn put_stack(&self, stack: Stack) {
-        self.stacks.with(|stacks| stacks.put(stack));
+    #[inline(always)]
+    pub(crate) fn put_stack(&self, slot: Slot) {
+        self.stacks.with(|stacks| stacks.put(slot));
+    }
+
+    #[cold]
+    fn put_founders_stack(&self, slot: Slot) {
+        self.put_stack(slot);
     }
 
     /// Says that a thread, which the running one spawns, has the thread-locals of its spawner.
@@ -497,10 +523,12 @@ impl Local {
             self.run();
             return Ok(());
         };
-        let mut stack = self.take_stack(Class::Kib64)?;
+        // The smallest that has room for the block: nobody runs on it.
+        let class = runtime::stack_class(Class::Kib64.slot_bytes())?;
+        let slot = self.take_stack(class)?;
         let callers = Block::current();
         // SAFETY: of the OS thread, and installed.
-        let own = unsafe { stack.dress(support, callers)? };
+        let own = unsafe { slot.dress(support, callers)? };
         self.callers_block.set(Some(callers));
         // SAFETY: complete; and what runs with it is a function that is not inlined.
         unsafe { own.install(callers) };
@@ -508,7 +536,7 @@ impl Local {
         // SAFETY: as above.
         unsafe { callers.install(own) };
         self.callers_block.set(None);
-        self.put_stack(stack);
+        self.put_stack(slot);
         Ok(())
     }
 
@@ -535,25 +563,23 @@ impl Local {
         let mut took_last = 0;
         loop {
             self.round_began.set(before);
-            let mut ran = self.run_some(&self.woken, round);
+            let mut ran = self.run_some(&self.woken, round, before.saturating_add(ROUND_NS_MAX));
             if took_last > ROUND_NS && !self.stop.get() {
                 before = self.catch_up(before, took_last);
             }
             if !self.stop.get() {
-                ran = ran.max(self.run_some(&self.ready, round));
+                ran =
+                    ran.max(self.run_some(&self.ready, round, before.saturating_add(ROUND_NS_MAX)));
             }
             if self.stop.get() || self.runtime.is_over() {
                 return;
             }
             let now = self.clock().now();
             took_last = now.saturating_sub(before);
-            if ran == round {
-                let took = now.saturating_sub(before);
-                if took > ROUND_NS {
-                    round = (round / 2).max(1);
-                } else if took < ROUND_NS / 2 {
-                    round = (round * 2).min(ROUND_MAX);
-                }
+            if took_last > ROUND_NS {
+                round = (ran / 2).clamp(1, round);
+            } else if ran == round && took_last < ROUND_NS / 2 {
+                round = (round * 2).min(ROUND_MAX);
             }
             before = now;
             self.fire_timers(now);
@@ -589,7 +615,7 @@ impl Local {
             if self.woken.with(|woken| woken.is_empty()) {
                 return now;
             }
-            self.run_some(&self.woken, CATCH_UP);
+            self.run_some(&self.woken, CATCH_UP, now.saturating_add(ROUND_NS_MAX));
         }
     }
 
@@ -616,20 +642,25 @@ impl Local {
         }
     }
 
-    /// Runs up to `n` green threads of a queue; how many there were.
+    /// Runs up to `n` green threads of a queue, and not many more after `until`; how many there were.
     #[inline(always)]
-    fn run_some(&self, queue: &Owned<RunQueue>, n: u32) -> u32 {
-        let ran = self.run_in_a_row(queue, n);
+    fn run_some(&self, queue: &Owned<RunQueue>, n: u32, until: u64) -> u32 {
+        let ran = self.run_in_a_row(queue, n, until);
         self.install(None);
         ran
     }
 
     /// As `run_some`. The thread-locals of whoever ran last stay installed: one change less for each
     /// switch.
-    #[inline(always)]
-    fn run_in_a_row(&self, queue: &Owned<RunQueue>, n: u32) -> u32 {
+    #[inline(never)]
+    fn run_in_a_row(&self, queue: &Owned<RunQueue>, n: u32, until: u64) -> u32 {
         let mut n_fetched = 0;
         for ran in 0..n {
+            // Somebody may have begun to compute for long. Often at first, and then now and then.
+            let looks = ran.is_power_of_two() || ran % LOOK_EVERY == 0;
+            if looks && ran > 0 && self.clock().now() > until {
+                return ran;
+            }
             if n_fetched == 0 {
                 queue.with(|queue| prefetch(queue));
                 n_fetched = FETCHED_AHEAD;
@@ -723,14 +754,23 @@ impl Local {
     }
 
     /// Gives a spawned thread its stack. From here on it is pinned.
-    #[inline]
+    #[inline(always)]
     fn start(&self, record: &Record, at: NonNull<Record>) -> Option<NonNull<Frame>> {
         self.install(None);
-        let Ok((stack, family)) = self.furnish(record) else {
-            // Nothing is lost: it starts when a stack comes free.
-            record.set_reason(Reason::STACK);
-            self.starved.with(|starved| starved.push_back(at));
+        let Ok(slot) = self.take_stack(record.stack_class()) else {
+            self.starve(record, at);
             return None;
+        };
+        let family = match (self.support, self.own_block.get()) {
+            (Some(support), Some(own)) => match self.family(record, &slot, support, own) {
+                Ok(family) => family,
+                Err(_) => {
+                    self.put_stack(slot);
+                    self.starve(record, at);
+                    return None;
+                }
+            },
+            _ => Family::Shared,
         };
         record.set_worker(&self.shared);
         if self.runtime.is_shutting_down() {
@@ -738,50 +778,52 @@ impl Local {
         }
         // SAFETY: the scheduler's reference keeps the record until `end`; it has no frame yet,
         // so its closure was not run. It runs in our loop only.
-        let frame = unsafe { Frame::build(stack, at, family, self) };
+        let frame = unsafe { Frame::build(slot, at, family, self) };
         record.frame.set(frame.as_ptr());
         count(&self.shared.n_started, 1);
         Some(frame)
     }
 
-    /// The stack for a thread that is about to start, and its thread-locals.
-    #[inline]
-    fn furnish(&self, record: &Record) -> std::io::Result<(Stack, Family)> {
-        let mut stack = self
-            .stacks
-            .with(|stacks| stacks.take(record.stack_class()))?;
-        let (Some(support), Some(own)) = (self.support, self.own_block.get()) else {
-            return Ok((stack, Family::Shared));
-        };
-        let family = match (record.take_kin(), self.callers_block.get()) {
-            (Kin::Of(founder), _) => Family::Of(founder),
-            (Kin::Caller, Some(block)) => Family::Caller(block),
-            _ => {
-                // SAFETY: `start` has installed the worker's own.
-                match unsafe { stack.dress(support, own) } {
-                    Ok(block) => Family::Own(block),
-                    Err(error) => {
-                        self.put_stack(stack);
-                        return Err(error);
-                    }
-                }
-            }
-        };
-        Ok((stack, family))
+    /// Nothing is lost: it starts when a stack comes free.
+    #[cold]
+    fn starve(&self, record: &Record, at: NonNull<Record>) {
+        record.set_reason(Reason::STACK);
+        self.starved.with(|starved| starved.push_back(at));
     }
 
+    /// The thread-locals for a thread that is about to start on `slot`.
     #[inline]
+    fn family(
+        &self,
+        record: &Record,
+        slot: &Slot,
+        support: &Support,
+        own: Block,
+    ) -> std::io::Result<Family> {
+        let callers = self.callers_block.get();
+        Ok(match (record.take_kin(), callers) {
+            (Kin::Of(founder), _) => Family::Of(founder),
+            (Kin::Caller, Some(block)) => Family::Caller(block),
+            // SAFETY: nobody runs on a spare slot; `own` is the OS thread's, unless there is a
+            // caller's.
+            _ => Family::Own(unsafe { slot.dress(support, callers.unwrap_or(own))? }),
+        })
+    }
+
+    #[inline(always)]
     fn end(&self, at: NonNull<Record>, frame: NonNull<Frame>) {
         // SAFETY: the scheduler's reference was given to the queue and comes back here.
         let record = unsafe { RecordRef::from_raw(at) };
         record.set_reason(Reason::ENDED);
         record.frame.set(ptr::null_mut());
         // SAFETY: it has ended, and the only other user of the frame, the record, forgot it.
-        let stacks = unsafe { Frame::take_down(frame) };
-        stacks
-            .into_iter()
-            .flatten()
-            .for_each(|stack| self.put_stack(stack));
+        let (slot, founders) = unsafe { Frame::take_down(frame) };
+        if let Some(slot) = slot {
+            self.put_stack(slot);
+        }
+        if let Some(slot) = founders {
+            self.put_founders_stack(slot);
+        }
         count(&self.shared.n_started, -1);
         count(&self.shared.n_ended, 1);
         if self.main.get() == Some(at) {

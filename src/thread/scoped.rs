@@ -23,6 +23,7 @@ use crate::park::reason::Reason;
 use crate::park::word::{CLAIM_WOKEN, Ends};
 use crate::park::{Ended, Episode, Target};
 use crate::record::packet::{End, Hook};
+use crate::scheduler::Section;
 
 /// A scope to spawn green threads in; see [`scope`].
 ///
@@ -58,6 +59,7 @@ impl ScopeData {
     }
 
     fn add_child(&self, thread: &Thread) {
+        let _section = Section::enter_green();
         let mut children = self.children.lock();
         if children.len() == children.capacity() {
             children.retain(|child| child.record().is_some_and(|record| !record.is_done()));
@@ -72,6 +74,7 @@ impl ScopeData {
     }
 
     fn cancel_children(&self) {
+        let _section = Section::enter_green();
         self.cancelled.store(true, Release);
         let children = std::mem::take(&mut *self.children.lock());
         children.iter().for_each(cancel::cancel);
@@ -80,6 +83,7 @@ impl ScopeData {
     /// Waits until every thread has ended. An interrupt on the way cancels them, and is returned
     /// when they have.
     fn wait_all(&self) -> Option<Interrupt> {
+        let _section = Section::enter_green();
         let mut interrupted = None;
         loop {
             let by_cancel = !self.cancelled.load(Relaxed);
@@ -143,6 +147,7 @@ impl Hook for Counted {
 
 impl Drop for Counted {
     fn drop(&mut self) {
+        let _section = Section::enter_green();
         // AcqRel: the owner sees everything that the thread did.
         if self.0.n_running.fetch_sub(1, AcqRel) == 1 {
             let wake = {

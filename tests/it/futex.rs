@@ -11,6 +11,7 @@
 
 use std::cell::Cell;
 use std::collections::VecDeque;
+use std::io::{self, Write};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -24,8 +25,8 @@ use greenrt::lowlevel::{
 use greenrt::{JoinHandle, spawn, yield_now};
 
 use super::support::{
-    HOUR, Random, limited, on_each_runtime, on_manual_clock, on_one_worker, on_os_thread, os_sleep,
-    runtime, wait_until, with_seeds,
+    Child, HOUR, Random, limited, on_each_runtime, on_manual_clock, on_one_worker, on_os_thread,
+    os_sleep, runtime, wait_until, with_seeds,
 };
 
 /// Whether green threads of one worker have each their own thread-locals.
@@ -278,10 +279,48 @@ mod sys {
 
     pub(super) const FUTEX: c_long = 202;
 
+    /// An interval timer's, and a signal's.
+    #[repr(C)]
+    pub(super) struct Interval {
+        pub(super) seconds: i64,
+        pub(super) us: i64,
+    }
+
+    #[repr(C)]
+    struct Action {
+        handler: extern "C" fn(c_int),
+        mask: [u64; 16],
+        flags: c_int,
+        restorer: usize,
+    }
+
+    const ALRM: c_int = 14;
+
+    /// Has `handler` called a thousand times a second of real time, in whichever thread.
+    pub(super) fn every_millisecond(handler: extern "C" fn(c_int)) {
+        let action = Action {
+            handler,
+            mask: [0; 16],
+            flags: 0,
+            restorer: 0,
+        };
+        // SAFETY: a complete action, whose handler is async-signal-safe.
+        assert_eq!(unsafe { sigaction(ALRM, &action, std::ptr::null_mut()) }, 0);
+        let ms = || Interval {
+            seconds: 0,
+            us: 1000,
+        };
+        // SAFETY: complete times.
+        let set = unsafe { setitimer(0, &[ms(), ms()], std::ptr::null_mut()) };
+        assert_eq!(set, 0);
+    }
+
     type Syscall = unsafe extern "C" fn(c_long, ...) -> c_long;
 
     unsafe extern "C" {
         fn syscall(number: c_long, ...) -> c_long;
+        fn sigaction(signal: c_int, new: *const Action, old: *mut Action) -> c_int;
+        fn setitimer(which: c_int, new: *const [Interval; 2], old: *mut [Interval; 2]) -> c_int;
         fn dlsym(handle: *mut c_void, name: *const c_char) -> *mut c_void;
     }
 
@@ -342,6 +381,7 @@ mod sys {
 
 use sys::{CMP_REQUEUE, PRIVATE, REALTIME, REQUEUE, WAIT, WAIT_BITSET, WAKE, WAKE_BITSET};
 
+const EINTR: i32 = 4;
 const EAGAIN: i32 = 11;
 const ETIMEDOUT: i32 = 110;
 const ALL: usize = u32::MAX as usize;
@@ -510,7 +550,7 @@ fn futex_errors_are_the_kernels() {
         };
         check();
         greenrt::run(|| {
-            let (noise, stop) = (AtomicU32::new(0), Arc::new(AtomicBool::new(false)));
+            let stop = Arc::new(AtomicBool::new(false));
             // With somebody in the table, too.
             let waits = spawn({
                 let stop = Arc::clone(&stop);
@@ -522,7 +562,6 @@ fn futex_errors_are_the_kernels() {
                             Some(Instant::now() + Duration::from_millis(1)),
                         );
                     }
-                    drop(noise);
                 }
             });
             yield_now();
@@ -783,10 +822,10 @@ fn os_threads_and_green_threads_share_locks_and_lose_no_wake_up() {
 /// Many producers and consumers of each kind, on channels of several capacities.
 #[test]
 fn channels_of_std_and_crossbeam_lose_nothing() {
-    // Where a worker's threads share std's token of `thread::park`, one at a time may wait in a
-    // channel; the others are on workers of their own.
+    // Where thread-locals are shared, one that waits for a message stops the worker, and with it a
+    // sibling that may be about to take one.
     let n_green = if thread_locals_are_private() { 4 } else { 1 };
-    limited(move || {
+    limited(|| {
         for n_workers in [1, 2, 4] {
             let runtime = runtime(n_workers);
             with_seeds(3, |random| {
@@ -1016,5 +1055,183 @@ fn a_green_thread_that_holds_back_a_changed_word_yields_at_times() {
             assert_eq!(ended, Err(EAGAIN));
         }
         other.join().unwrap();
+    });
+}
+
+/// Where green threads share their thread-locals, std's lock of the output takes them for one thread
+/// and lets them all in; then what is shown here is only that nobody hangs.
+#[test]
+fn the_output_may_be_locked_across_a_switch() {
+    let child = Child::new("futex::the_output_may_be_locked_across_a_switch").run(|| {
+        greenrt::run(|| {
+            let mut out = io::stdout().lock();
+            writeln!(out, "first").unwrap();
+            let others: Vec<_> = (0..10)
+                .map(|n| spawn(move || println!("other {n}")))
+                .collect();
+            yield_now();
+            yield_now();
+            writeln!(out, "second").unwrap();
+            drop(out);
+            join_all(others);
+        });
+    });
+    child.expect_success();
+    let lines: Vec<&str> = child.stdout.lines().collect();
+    let first = lines
+        .iter()
+        .position(|line| line.ends_with("first"))
+        .unwrap();
+    assert_eq!(
+        lines
+            .iter()
+            .filter(|line| line.starts_with("other"))
+            .count(),
+        10
+    );
+    if thread_locals_are_private() {
+        assert_eq!(lines[first + 1], "second");
+    }
+}
+
+#[test]
+fn a_thousand_green_threads_print_into_a_full_pipe() {
+    let child = Child::new("futex::a_thousand_green_threads_print_into_a_full_pipe").run(|| {
+        for n_workers in [1, 4] {
+            let runtime = runtime(n_workers);
+            let threads: Vec<_> = (0..1000)
+                .map(|n| runtime.spawn(move || println!("line {n} {}", "x".repeat(500))))
+                .collect();
+            join_all(threads);
+        }
+    });
+    child.expect_success();
+    // In front of the first one the harness writes what it runs.
+    let lines = child
+        .stdout
+        .lines()
+        .filter_map(|line| line.split_once("line "));
+    let whole = lines.filter(|(_, rest)| {
+        let number = rest.strip_suffix(&"x".repeat(500));
+        number.is_some_and(|number| number.trim().parse::<u32>().is_ok())
+    });
+    assert_eq!(whole.count(), 2000);
+}
+
+/// A handler that itself wakes whoever waits for a word, as often as it comes.
+#[test]
+fn signals_at_any_moment_do_no_harm() {
+    static WORD: AtomicU32 = AtomicU32::new(0);
+    static N_SIGNALS: AtomicUsize = AtomicUsize::new(0);
+    extern "C" fn on_alarm(_: i32) {
+        N_SIGNALS.fetch_add(1, Relaxed);
+        WORD.fetch_add(1, Relaxed);
+        sys::futex(&WORD, WAKE | PRIVATE, i32::MAX as u32, [0; 3]).unwrap();
+    }
+    let child = Child::new("futex::signals_at_any_moment_do_no_harm").run(|| {
+        sys::every_millisecond(on_alarm);
+        for n_workers in [1, 2] {
+            let runtime = runtime(n_workers);
+            let waiters: Vec<_> = (0..4)
+                .map(|_| {
+                    runtime.spawn(|| {
+                        while N_SIGNALS.load(Relaxed) < 300 {
+                            let seen = WORD.load(Relaxed);
+                            if N_SIGNALS.load(Relaxed) >= 300 {
+                                break;
+                            }
+                            let op = WAIT_BITSET | PRIVATE;
+                            let ended = sys::futex(&WORD, op, seen, [0, 0, ALL]);
+                            assert!(ended == Ok(0) || ended == Err(EAGAIN), "{ended:?}");
+                        }
+                    })
+                })
+                .collect();
+            let shared = Shared::new();
+            with_seeds(2, |random| {
+                let os: Vec<_> = (0..2)
+                    .map(|_| {
+                        let (mut random, shared) = (random.fork(), Arc::clone(&shared));
+                        thread::spawn(move || hammer(&mut random, &shared, 500, false))
+                    })
+                    .collect();
+                let green: Vec<_> = (0..8)
+                    .map(|_| {
+                        let (mut random, shared) = (random.fork(), Arc::clone(&shared));
+                        runtime.spawn(move || hammer(&mut random, &shared, 500, true))
+                    })
+                    .collect();
+                join_all(green);
+                os.into_iter().for_each(|thread| thread.join().unwrap());
+            });
+            join_all(waiters);
+        }
+        assert!(N_SIGNALS.load(Relaxed) >= 300);
+    });
+    child.expect_success();
+}
+
+/// What other processes may wait for stays with the kernel, on a green thread too.
+#[test]
+fn futexes_between_processes_pass_through() {
+    const PATH: &str = "GREENRT_TEST_SHARED_WORD";
+    // The parent's part runs on a thread beside the child.
+    let file = std::env::var(PATH).unwrap_or_else(|_| {
+        let name = format!("greenrt-futex-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::write(&path, [0; 4096]).unwrap();
+        path.into_os_string().into_string().unwrap()
+    });
+    let word = || {
+        let file = std::fs::File::options()
+            .read(true)
+            .write(true)
+            .open(&file)
+            .unwrap();
+        let fd = std::os::fd::AsRawFd::as_raw_fd(&file) as usize;
+        // Readable, writable, shared.
+        let at = sys::ours(9, [0, 4096, 3, 1, fd, 0]).unwrap() as usize;
+        // SAFETY: mapped, and never taken away.
+        unsafe { AtomicU32::from_ptr(std::ptr::with_exposed_provenance_mut(at)) }
+    };
+    /// Takes its turns, in which the word is odd, or even.
+    fn play(word: &AtomicU32, mine: u32) {
+        while word.load(SeqCst) < 100 {
+            let seen = word.load(SeqCst);
+            if seen % 2 == mine {
+                word.store(seen + 1, SeqCst);
+                sys::futex(word, WAKE, 1, [0; 3]).unwrap();
+            } else {
+                let ended = sys::futex(word, WAIT, seen, [0; 3]);
+                assert!(matches!(ended, Ok(0) | Err(EAGAIN | EINTR)), "{ended:?}");
+            }
+        }
+    }
+    let here = if std::env::var(PATH).is_ok() {
+        None
+    } else {
+        let word = word();
+        Some(thread::spawn(move || play(word, 0)))
+    };
+    let child = Child::new("futex::futexes_between_processes_pass_through")
+        .env(PATH, &file)
+        .run(|| greenrt::run(|| play(word(), 1)));
+    child.expect_success();
+    here.unwrap().join().unwrap();
+    std::fs::remove_file(&file).unwrap();
+}
+
+#[test]
+fn a_worker_keeps_the_token_that_its_os_thread_had() {
+    limited(|| {
+        let os = thread::spawn(|| {
+            thread::current().unpark();
+            greenrt::run(yield_now);
+            // Would wait for ever.
+            thread::park();
+            greenrt::run(yield_now);
+            thread::park_timeout(Duration::from_millis(1));
+        });
+        os.join().unwrap();
     });
 }

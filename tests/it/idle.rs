@@ -13,8 +13,8 @@ use greenstd::net::{TcpListener, TcpStream};
 
 use super::support::{HOUR, Stream, limited, named_os_thread, os_sleep, wait_until};
 
-/// How many OS threads have names that begin with `name`, how often they have left the CPU of their
-/// own will, and for how many nanoseconds they have had it.
+/// How many OS threads with names that begin with `name` sleep, how often they have left the CPU of
+/// their own will, and for how many nanoseconds they have had it.
 fn activity(name: &str) -> (usize, u64, u64) {
     let (mut n_threads, mut n_switches, mut cpu_ns) = (0, 0, 0);
     for task in fs::read_dir("/proc/self/task").unwrap().flatten() {
@@ -22,11 +22,13 @@ fn activity(name: &str) -> (usize, u64, u64) {
         if !read("comm").starts_with(name) {
             continue;
         }
+        let status = read("status");
+        // One that wants the CPU and does not get it is not idle.
+        if !status.contains("State:\tS") {
+            continue;
+        }
         n_threads += 1;
-        for line in read("status")
-            .lines()
-            .filter(|line| line.starts_with("voluntary"))
-        {
+        for line in status.lines().filter(|line| line.starts_with("voluntary")) {
             n_switches += line
                 .split_whitespace()
                 .last()

@@ -12,6 +12,7 @@
 
 mod support;
 
+mod c_code;
 mod cancel;
 mod debug;
 mod exploits;
@@ -21,6 +22,7 @@ mod generator;
 mod greenstd_sync;
 mod greenstd_threads;
 mod idle;
+mod like_a_thread;
 mod manual_clock;
 mod net;
 mod net_examples;

@@ -20,7 +20,7 @@ use std::thread;
 use std::time::Duration;
 
 use greenrt::lowlevel::Io;
-use greenrt::{Clock, JoinHandle, ManualClock, Runtime, Thread};
+use greenrt::{Clock, JoinHandle, ManualClock, Runtime, Thread, ThreadLocals};
 
 /// The number of the calling OS thread, whichever green thread asks, and whoever has its
 /// thread-locals.
@@ -163,6 +163,53 @@ pub(crate) fn on_manual_clock<T: Send + 'static>(
 
 pub(crate) fn runtime(n_workers: usize) -> Runtime {
     Runtime::builder().workers(n_workers).build().unwrap()
+}
+
+/// A runtime whose green threads have their own thread-locals, or have not.
+pub(crate) fn runtime_with(thread_locals: ThreadLocals, n_workers: usize) -> Runtime {
+    let builder = Runtime::builder().workers(n_workers);
+    builder.thread_locals(thread_locals).build().unwrap()
+}
+
+/// Whether green threads have their own where nobody says: as the environment has it.
+pub(crate) fn thread_locals_are_private() -> bool {
+    let runtime = Runtime::builder().workers(1).build().unwrap();
+    runtime.thread_locals() == ThreadLocals::Private
+}
+
+/// Runs a test as a green thread, with both kinds of thread-locals, on 1, 2 and 4 workers.
+#[track_caller]
+pub(crate) fn in_both_modes(test: impl Fn() + Send + Sync + 'static) {
+    let test = shared(test);
+    limited(|| {
+        for mode in [ThreadLocals::Shared, ThreadLocals::Private] {
+            on_some_workers(mode, &test);
+        }
+    });
+}
+
+/// As [`in_both_modes`], for what holds with private thread-locals only.
+#[track_caller]
+pub(crate) fn with_private_thread_locals(test: impl Fn() + Send + Sync + 'static) {
+    let test = shared(test);
+    limited(|| on_some_workers(ThreadLocals::Private, &test));
+}
+
+fn on_some_workers(mode: ThreadLocals, test: &Test) {
+    for n_workers in [1, 2, 4] {
+        let test = Arc::clone(test);
+        runtime_with(mode, n_workers).run(move || test());
+    }
+}
+
+/// Joins all of them; their results.
+#[track_caller]
+pub(crate) fn join_all<T>(threads: impl IntoIterator<Item = JoinHandle<T>>) -> Vec<T> {
+    let join = |thread: JoinHandle<T>| {
+        let result = thread.join();
+        result.unwrap_or_else(|payload| panic::resume_unwind(payload))
+    };
+    threads.into_iter().map(join).collect()
 }
 
 /// Spawns on a worker of the caller's runtime.

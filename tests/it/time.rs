@@ -107,8 +107,10 @@ fn a_deadline_in_the_past_yields_and_fires_at_once() {
     on_one_worker(|| {
         let now = Instant::now();
         let past = now.checked_sub(Duration::from_millis(1)).unwrap();
-        assert!(lets_others_run(|| sleep_until(past)));
-        assert!(lets_others_run(|| sleep_until(now)));
+        for deadline in [past, now] {
+            // Not each time: after a round that took long, those whose time has come are first.
+            assert!((0..20).any(|_| lets_others_run(|| sleep_until(deadline))));
+        }
         let long_ago = now.checked_sub(Duration::from_secs(1000)).unwrap_or(past);
         for _ in 0..1000 {
             sleep_until(long_ago);

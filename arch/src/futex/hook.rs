@@ -203,6 +203,18 @@ impl Call {
     #[expect(clippy::result_unit_err, reason = "the kernel has the error")]
     pub fn until(&self) -> Result<Option<Until>, ()> {
         let [_, op, _, at, ..] = self.arguments;
+        let is_realtime = op as c_int & libc::FUTEX_CLOCK_REALTIME != 0;
+        let is_bitset = matches!(
+            self.operation,
+            Operation::Wait {
+                is_bitset: true,
+                ..
+            }
+        );
+        if is_realtime && !is_bitset {
+            // There is no such operation.
+            return Err(());
+        }
         if at == 0 {
             return Ok(None);
         }
@@ -216,16 +228,9 @@ impl Call {
             .ok_or(())?;
         // What the kernel cannot count it takes for the end of time, as we do.
         let ns = seconds.saturating_mul(1_000_000_000).saturating_add(ns);
-        let is_bitset = matches!(
-            self.operation,
-            Operation::Wait {
-                is_bitset: true,
-                ..
-            }
-        );
         Ok(Some(match is_bitset {
             false => Until::After(ns),
-            true if op as c_int & libc::FUTEX_CLOCK_REALTIME != 0 => Until::Realtime(ns),
+            true if is_realtime => Until::Realtime(ns),
             true => Until::Monotonic(ns),
         }))
     }
@@ -235,6 +240,18 @@ impl Call {
     pub fn ask_kernel(&self) -> Answer {
         // SAFETY: what the caller has asked of libc.
         Answer(unsafe { futex(self.arguments) })
+    }
+
+    /// Waits in the kernel, for at most `ns`; whatever time is in the call does not count.
+    #[must_use]
+    pub fn wait_in_kernel(&self, expected: u32, bits: u32, ns: u64) -> Answer {
+        let at = crate::clock::monotonic_ns().saturating_add(ns);
+        let time = [at / 1_000_000_000, at % 1_000_000_000];
+        let op = libc::FUTEX_WAIT_BITSET | libc::FUTEX_PRIVATE_FLAG;
+        let time = time.as_ptr().expose_provenance();
+        let (value, bits) = (expected as usize, bits as usize);
+        // SAFETY: what the caller has asked of libc, with a time that is there.
+        Answer(unsafe { futex([self.address(), op as usize, value, time, 0, bits]) })
     }
 
     /// Lets the kernel answer for so many only; and of those to move, if that is what is asked.

@@ -249,6 +249,7 @@ pub fn touch(slots: &[Slot]) {
 /// given back in one piece and the others in batches: about 0.2 µs a slot with one touched page.
 /// Memory that `mlockall` holds cannot be given back and stays.
 pub fn give_back(slots: &mut Vec<Slot>) {
+    slots.iter().for_each(|slot| slot.entry().strip());
     slots.sort_unstable_by_key(Slot::limit);
     // Nothing to do about an error: the slot is as good as before, the memory stays resident.
     // SAFETY: we own the slots, and an owner who gives a slot back has nothing in it.
@@ -281,6 +282,7 @@ fn stretches(slots: &[Slot]) -> impl Iterator<Item = Range<usize>> {
 
 /// Gives one slot back.
 pub(crate) fn give_back_one(entry: &'static Entry) {
+    entry.strip();
     let class = entry.class();
     let low = entry.low();
     let memory = low + class.guard_bytes()..low + class.slot_bytes();

@@ -3,11 +3,13 @@
 #![expect(unsafe_code, reason = "a slot can be passed as a word")]
 
 use std::fmt;
+use std::io;
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::Relaxed};
 
 use super::{Class, depot};
+use crate::thread_block::{self, Block, Support};
 
 /// Slots at this many different offsets from the end of their page.
 const COLOURS: usize = 16;
@@ -39,6 +41,8 @@ pub(crate) struct Entry {
     place: AtomicUsize,
     /// The free slot below this one in its chain.
     next: AtomicPtr<Entry>,
+    /// Where the thread-local block at the top begins; 0 if there is none.
+    block: AtomicUsize,
 }
 
 impl Entry {
@@ -51,6 +55,7 @@ impl Entry {
             owner: AtomicUsize::new(0),
             place: AtomicUsize::new(low | class.index() | colour | unguarded),
             next: AtomicPtr::default(),
+            block: AtomicUsize::new(0),
         }
     }
 
@@ -73,6 +78,25 @@ impl Entry {
     #[inline]
     pub(crate) fn owner(&self) -> usize {
         self.owner.load(Relaxed)
+    }
+
+    /// Destroys the thread-local block, if there is one. Called when the slot is given back, when
+    /// nobody runs on it any more.
+    #[inline]
+    pub(crate) fn strip(&self) {
+        if self.block.load(Relaxed) != 0 {
+            self.strip_slow();
+        }
+    }
+
+    #[cold]
+    fn strip_slow(&self) {
+        let at = self.block.swap(0, Relaxed);
+        let support = thread_block::support();
+        if let Some(block) = support.ok().and_then(|support| support.block_at(at)) {
+            // SAFETY: built by `dress`; whoever gives a slot back does not use it.
+            unsafe { block.destroy() };
+        }
     }
 
     pub(crate) fn forget_owner(&self) {
@@ -126,13 +150,51 @@ impl Slot {
         self.entry
     }
 
-    /// Highest address of the stack, exclusive: the stack grows down from here. A multiple of 128.
+    /// Highest address of the stack, exclusive: the stack grows down from here. A multiple of 64.
     ///
-    /// The colour is off already: up to 1920 bytes below the end of the slot.
+    /// The colour is off already, up to 1920 bytes below the end of the slot, and so is the
+    /// thread-local block, if there is one.
     #[inline]
     #[must_use]
     pub fn top(&self) -> usize {
-        self.entry.top()
+        match self.entry.block.load(Relaxed) {
+            0 => self.entry.top(),
+            block => block & !63,
+        }
+    }
+
+    /// The thread-local block for the slot's next user, at its top: built now, or that of its last
+    /// user, renewed. It goes when the slot is given back.
+    ///
+    /// # Errors
+    ///
+    /// As [`Support::build`].
+    ///
+    /// # Safety
+    ///
+    /// Nobody runs on the slot, its last user with a block has run
+    /// [`Block::run_destructors`], and `home` is as for [`Support::build`].
+    #[inline]
+    pub unsafe fn dress(&self, support: &Support, home: Block) -> io::Result<Block> {
+        let at = self.entry.block.load(Relaxed);
+        if let Some(block) = support.block_at(at) {
+            // SAFETY: nobody uses it, says the caller.
+            unsafe { block.renew(home) };
+            return Ok(block);
+        }
+        // SAFETY: as the caller promises.
+        unsafe { self.dress_first(support, home) }
+    }
+
+    #[cold]
+    unsafe fn dress_first(&self, support: &Support, home: Block) -> io::Result<Block> {
+        let at = (self.entry.top() - support.bytes()) & !(support.align() - 1);
+        let guard_bytes = self.class().guard_bytes();
+        let stack = self.limit() + guard_bytes..at;
+        // SAFETY: the top of the slot is ours, and nobody runs on it.
+        let block = unsafe { support.build(at, stack, guard_bytes, home)? };
+        self.entry.block.store(at, Relaxed);
+        Ok(block)
     }
 
     /// Lowest address of the slot. The guard begins here.

@@ -72,7 +72,7 @@ fn sizes_and_traits() {
     is_send::<Slot>();
     assert_eq!(size_of::<Slot>(), size_of::<usize>());
     assert_eq!(size_of::<Option<Slot>>(), size_of::<usize>());
-    assert_eq!(size_of::<slot::Entry>(), 3 * size_of::<usize>());
+    assert_eq!(size_of::<slot::Entry>(), 4 * size_of::<usize>());
 }
 
 #[test]

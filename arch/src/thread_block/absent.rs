@@ -55,6 +55,12 @@ impl Support {
         match *self {}
     }
 
+    /// The block at an address.
+    #[must_use]
+    pub fn block_at(&self, _at: usize) -> Option<Block> {
+        match *self {}
+    }
+
     /// Makes a block.
     ///
     /// # Errors

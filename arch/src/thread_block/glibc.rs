@@ -9,6 +9,7 @@ mod credentials;
 mod destructors;
 mod fs;
 mod interpose;
+mod lock;
 mod modules;
 mod registry;
 mod symbols;
@@ -167,6 +168,16 @@ impl Support {
     #[must_use]
     pub fn align(&self) -> usize {
         self.symbols.align.max(align_of::<Header>())
+    }
+
+    /// The block that was [built](Support::build) at this address; `None` at address zero.
+    #[inline]
+    #[must_use]
+    pub fn block_at(&self, at: usize) -> Option<Block> {
+        if at == 0 {
+            return None;
+        }
+        Block::from_tp(at + self.symbols.below())
     }
 
     /// Makes a block in the [`bytes`](Support::bytes) from `at`, for a green thread whose stack is

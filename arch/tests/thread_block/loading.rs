@@ -2,11 +2,11 @@
 //! links with.
 
 use std::env;
-use std::ffi::{CStr, CString, c_int, c_void};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::{mem, process, thread};
 
 use crate::green::{Green, this_thread};
@@ -192,6 +192,75 @@ fn a_library_with_static_thread_locals() {
     assert_done(&child);
 }
 
+/// As libc itself does it: without the `dlopen` that the program has.
+#[test]
+fn a_library_that_came_by_another_way() {
+    let child = in_child(&[], || {
+        let _limit = time_limit(60);
+        let directory = Directory::new();
+        let path = directory.compile("hidden", SOURCE, "-ftls-model=initial-exec");
+        let other = directory.compile("other", SOURCE, "-ftls-model=initial-exec");
+        drop(Green::new());
+        // SAFETY: the name ends with a zero.
+        let dlopen = unsafe { libc::dlsym(libc::RTLD_NEXT, c"dlopen".as_ptr()) };
+        type Dlopen = unsafe extern "C" fn(*const c_char, c_int) -> *mut c_void;
+        // SAFETY: of this type.
+        let dlopen: Dlopen = unsafe { mem::transmute(dlopen) };
+        let name = CString::new(path.to_str().unwrap()).unwrap();
+        // SAFETY: a name, and a library that does nothing bad.
+        let library = Library(unsafe { dlopen(name.as_ptr(), libc::RTLD_NOW) });
+        assert!(!library.0.is_null());
+        let green = Green::new();
+        green.run(|| {
+            library.assert_fresh();
+            library.write(1);
+            // Does not disturb those who use the first.
+            Library::open(&other);
+            library.assert_written(1);
+        });
+        green.renew();
+        green.run(|| library.assert_fresh());
+    });
+    assert_done(&child);
+}
+
+/// The constructor of one opens another.
+#[test]
+fn a_library_that_opens_a_library() {
+    let child = in_child(&[], || {
+        let _limit = time_limit(60);
+        let directory = Directory::new();
+        let inner = directory.compile("inner", SOURCE, "-ftls-model=initial-exec");
+        let source = format!(
+            "{SOURCE}
+             void *dlopen(const char *, int);
+             void *inner;
+             __attribute__((constructor)) static void open(void) {{ inner = dlopen({inner:?}, 2); }}
+            "
+        );
+        let outer = directory.compile("outer", &source, "-ftls-model=initial-exec");
+        let greens = [Green::new(), Green::new()];
+        greens[1].run(|| ());
+        let libraries = greens[0].run(|| {
+            let outer = Library::open(&outer);
+            [outer, Library::open(&inner)]
+        });
+        for library in &libraries {
+            greens[1].run(|| {
+                library.assert_fresh();
+                library.write(1);
+            });
+            // SAFETY: the calling thread's.
+            greens[0].run(|| unsafe { library.get(c"get_by_constructor").write(0) });
+            greens[0].run(|| library.assert_fresh());
+        }
+        greens[1].run(|| libraries[0].assert_written(1));
+        greens[1].renew();
+        greens[1].run(|| libraries.iter().for_each(Library::assert_fresh));
+    });
+    assert_done(&child);
+}
+
 #[test]
 fn a_library_with_dynamic_thread_locals() {
     let child = in_child(&[], || {
@@ -222,6 +291,7 @@ fn a_library_with_dynamic_thread_locals() {
 #[test]
 fn libraries_are_opened_while_other_threads_build_and_renew() {
     static DONE: AtomicBool = AtomicBool::new(false);
+    static N_BUILT: AtomicUsize = AtomicUsize::new(0);
 
     let child = in_child(&[], || {
         let _limit = time_limit(100);
@@ -229,16 +299,16 @@ fn libraries_are_opened_while_other_threads_build_and_renew() {
         let path = directory.compile("racing", SOURCE, "-ftls-model=initial-exec");
         let builder = thread::spawn(|| {
             let kept = Green::new();
-            let mut n = 0_usize;
             while !DONE.load(Relaxed) {
-                kept.run(|| drop(vec![n; 10]));
+                kept.run(|| drop(vec![1; 10]));
                 kept.renew();
-                Green::new().run(|| n += 1);
+                Green::new().run(|| N_BUILT.fetch_add(1, Relaxed));
             }
-            n
         });
         let green = Green::new();
-        for round in 0..300 {
+        let mut round = 0;
+        while round < 300 || N_BUILT.load(Relaxed) < 300 {
+            round += 1;
             let library = if round % 2 == 0 {
                 green.run(|| Library::open(&path))
             } else {
@@ -251,7 +321,7 @@ fn libraries_are_opened_while_other_threads_build_and_renew() {
             library.close();
         }
         DONE.store(true, Relaxed);
-        assert!(builder.join().unwrap() > 0);
+        builder.join().unwrap();
     });
     assert_done(&child);
 }

@@ -54,6 +54,31 @@ fn nothing_is_lost() {
     assert_done(&child);
 }
 
+/// libc keeps the configuration of the resolver for each thread that has opened it.
+#[test]
+fn the_resolver_is_closed() {
+    unsafe extern "C" {
+        safe fn __res_init() -> std::ffi::c_int;
+    }
+
+    let child = in_child(&[], || {
+        let _limit = time_limit(100);
+        let green = Green::new();
+        let round = |n: usize| {
+            for _ in 0..n {
+                green.run(|| assert_eq!(__res_init(), 0));
+                green.renew();
+            }
+        };
+        round(100);
+        let bytes = bytes_in_use();
+        round(5000);
+        let more = bytes_in_use().saturating_sub(bytes);
+        assert!(more < 5000, "{more} bytes of memory more");
+    });
+    assert_done(&child);
+}
+
 #[test]
 fn many_at_once_cost_little_and_come_back() {
     let child = in_child(&[], || {

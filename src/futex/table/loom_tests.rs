@@ -329,9 +329,13 @@ fn one_who_is_moved_to_another_word_can_still_leave() {
         let gives_up = spawn(&world, |world| {
             let _ = world.wait_with_deadline(0);
         });
+        // In another bucket.
+        let mut words = (1..).map(|n| WORD + 4 * n);
+        let other = words.find(|&word| hash(word) & 1 != hash(WORD) & 1);
+        let other = other.unwrap();
         let moved = world
             .table
-            .requeue((WORD, WORD + 4), (0, 1), || true, |one| one.wake.wake());
+            .requeue((WORD, other), (0, 1), || true, |one| one.wake.wake());
         assert!(moved.unwrap().1 <= 1);
         join([gives_up]);
         assert_eq!(world.table.counts[0].waiters.load(Relaxed), 0);

@@ -57,7 +57,7 @@ impl Block {
     ///
     /// # Safety
     ///
-    /// - [`support`] has succeeded, and this block is not installed on any thread.
+    /// - [`support`](super::support) has succeeded, and this block is not installed on any thread.
     /// - It is the calling OS thread's own, or was built or renewed for it.
     /// - `from` is what [`Block::current`] would say.
     /// - The calling function, with what is inlined into it, touches no thread-local (`errno`, the

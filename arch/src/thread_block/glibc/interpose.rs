@@ -3,7 +3,8 @@
 //! | symbol               | why                                                                      |
 //! |----------------------|--------------------------------------------------------------------------|
 //! | `dlopen`             | static thread-locals of what it loads must be initialised in live blocks |
-//! | `pthread_getattr_np` | asks the kernel about the id in the block, which is made up              |
+//! | `pthread_getattr_np` | asks the kernel about the id in the block, which is made up, and knows   |
+//! |                      | one stack for each record                                                |
 //!
 //! Defined here, they take the place of libc's for the whole program. On OS threads
 //! `pthread_getattr_np` is libc's to the letter. `dlopen` is too as long as the process has no
@@ -26,6 +27,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use super::super::Unavailable;
 use super::symbols::{self, Dlopen, PthreadGetattrNp};
 use super::{Block, ready, registry};
+use crate::{context, stack};
 
 /// Original of a symbol, found at its first call.
 struct Original(AtomicUsize);
@@ -54,13 +56,18 @@ thread_local! {
 
 /// Held while modules are opened, by one thread, which takes it again if their constructors open
 /// others.
-static OPENING: Opening = Opening(UnsafeCell::new(
-    libc::PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP,
-));
+static OPENING: Opening = Opening {
+    mutex: UnsafeCell::new(libc::PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP),
+    depth: Cell::new(0),
+};
 
-struct Opening(UnsafeCell<libc::pthread_mutex_t>);
+struct Opening {
+    mutex: UnsafeCell<libc::pthread_mutex_t>,
+    /// How often its owner has it.
+    depth: Cell<usize>,
+}
 
-// SAFETY: a mutex is made to be used by several threads.
+// SAFETY: a mutex is made to be used by several threads, and guards `depth`.
 unsafe impl Sync for Opening {}
 
 struct OpeningGuard(&'static Opening);
@@ -68,15 +75,23 @@ struct OpeningGuard(&'static Opening);
 impl Opening {
     fn lock(&'static self) -> OpeningGuard {
         // SAFETY: initialised, never destroyed.
-        unsafe { libc::pthread_mutex_lock(self.0.get()) };
+        unsafe { libc::pthread_mutex_lock(self.mutex.get()) };
+        self.depth.set(self.depth.get() + 1);
         OpeningGuard(self)
+    }
+}
+
+impl OpeningGuard {
+    fn is_nested(&self) -> bool {
+        self.0.depth.get() > 1
     }
 }
 
 impl Drop for OpeningGuard {
     fn drop(&mut self) {
+        self.0.depth.set(self.0.depth.get() - 1);
         // SAFETY: locked by this thread.
-        unsafe { libc::pthread_mutex_unlock(self.0.0.get()) };
+        unsafe { libc::pthread_mutex_unlock(self.0.mutex.get()) };
     }
 }
 
@@ -153,7 +168,7 @@ unsafe extern "C" fn dlopen_into_blocks(file: *const c_char, flags: c_int) -> *m
     };
     let opening = OPENING.lock();
     let caller = Block::installed(support);
-    registry::before_open(support, caller);
+    registry::before_open(support, caller, opening.is_nested());
     // SAFETY: as the caller promises.
     let handle = unsafe { original(file, flags) };
     if !handle.is_null() {
@@ -181,9 +196,41 @@ pub(super) unsafe extern "C" fn pthread_getattr_np(
     let original: PthreadGetattrNp = unsafe { mem::transmute::<usize, PthreadGetattrNp>(original) };
     // SAFETY: as the caller promises.
     let call = || unsafe { original(thread, attr) };
-    match ready().and_then(|support| Some((support, Block::installed(support)?))) {
+    let error = match ready().and_then(|support| Some((support, Block::installed(support)?))) {
         Some((support, own)) if own.tp() == thread as usize => own.with_os_tid(support, call),
         _ => call(),
+    };
+    // SAFETY: no conditions.
+    if error == 0 && thread == unsafe { libc::pthread_self() } {
+        // SAFETY: `original` has filled it.
+        unsafe { correct_bounds(attr) };
+    }
+    error
+}
+
+/// If the caller runs on a stack of ours, and `attr` is about another one, writes that one's bounds: who
+/// shares the thread-locals of another thread has a stack of its own.
+///
+/// # Safety
+///
+/// `attr` is initialised.
+unsafe fn correct_bounds(attr: *mut libc::pthread_attr_t) {
+    let here = context::registers().sp;
+    let (mut low, mut bytes) = (ptr::null_mut(), 0);
+    // SAFETY: as the caller promises.
+    unsafe { libc::pthread_attr_getstack(attr, &raw mut low, &raw mut bytes) };
+    let low = low.expose_provenance();
+    if (low..low.saturating_add(bytes)).contains(&here) {
+        return;
+    }
+    if let Some(found) = stack::find(here) {
+        let guard_bytes = found.class.guard_bytes();
+        let low = found.slot_low + guard_bytes;
+        let stack = ptr::with_exposed_provenance_mut(low);
+        // SAFETY: as the caller promises.
+        unsafe { libc::pthread_attr_setstack(attr, stack, found.top - low) };
+        // SAFETY: as the caller promises.
+        unsafe { libc::pthread_attr_setguardsize(attr, guard_bytes) };
     }
 }
 

@@ -15,8 +15,8 @@
 use std::ops::Range;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::lock::{Guard, Lock};
 use super::modules::{Module, Modules};
 use super::{Block, Header, Support};
 
@@ -69,7 +69,7 @@ struct Registry {
     opened: Modules,
 }
 
-static REGISTRY: Mutex<Registry> = Mutex::new(Registry {
+static REGISTRY: Lock<Registry> = Lock::new(Registry {
     first: None,
     n_live: 0,
     n_numbers: 0,
@@ -80,9 +80,9 @@ static REGISTRY: Mutex<Registry> = Mutex::new(Registry {
 /// Whether `Registry::opened` may have any. Changes under the lock.
 static ANY_OPENED: AtomicBool = AtomicBool::new(false);
 
-fn registry() -> MutexGuard<'static, Registry> {
+fn registry() -> Guard<'static, Registry> {
     // Nothing under this lock panics half-way.
-    REGISTRY.lock().unwrap_or_else(PoisonError::into_inner)
+    REGISTRY.lock()
 }
 
 /// Live blocks.
@@ -177,11 +177,17 @@ unsafe fn refill_opened(block: Block) {
 
 /// Before a module is opened: forgets those that were closed, and clears, in the caller's block,
 /// what the new one may get.
-pub(super) fn before_open(support: &Support, caller: Option<Block>) {
+///
+/// Modules that were opened without our knowledge are taken for known from now on: blocks that live
+/// may be using them. A `nested` call comes from the constructor of a module that is being opened,
+/// which is not among those.
+pub(super) fn before_open(support: &Support, caller: Option<Block>, nested: bool) {
     let mut now = Modules::scan(&support.symbols);
+    now.all.retain(|module| !support.modules.contains(module));
     let mut registry = registry();
-    // Those that others are opening at this moment come later, when they have been opened.
-    now.all.retain(|module| registry.opened.contains(module));
+    if nested {
+        now.all.retain(|module| registry.opened.contains(module));
+    }
     let gone = std::mem::replace(&mut registry.opened, now);
     ANY_OPENED.store(!registry.opened.all.is_empty(), Ordering::Relaxed);
     if let Some(block) = caller {

@@ -87,8 +87,6 @@ impl Template {
         link(list + size_of::<usize>() as isize, list);
         link(own, 0);
 
-        // What no module uses may be left over from a thread whose stack glibc has kept.
-        capture.area[..(below - used) / size_of::<usize>()].fill(0);
         if let Some(rseq) = &symbols.rseq {
             if rseq.start % 8 != 0 || rseq.end > symbols.pthread_bytes as isize {
                 return Err(Unavailable::new(format!(
@@ -123,19 +121,23 @@ impl Template {
         })
     }
 
-    /// Fills a block, with all but the vector of dynamic thread-locals, and the id.
+    /// Fills a block, with all but the vector of dynamic thread-locals, the id, and what modules have
+    /// that are not in the template.
     ///
     /// # Safety
     ///
     /// The area around `tp` is a block's, and not in use.
     pub(super) unsafe fn fill(&self, tp: usize, stack: &Range<usize>, guard_bytes: usize) {
         let area = tp - self.below;
-        let skipped = self.below + DTV;
-        let after = skipped + size_of::<usize>();
-        // SAFETY: the caller's area is as large as ours.
-        unsafe { self.copy(area, &(0..skipped)) };
-        // SAFETY: as above.
-        unsafe { self.copy(area, &(after..mem::size_of_val(&self.area[..]))) };
+        let vector = self.below + DTV;
+        let end = mem::size_of_val(&self.area[..]);
+        for range in [
+            self.below - self.used..vector,
+            vector + size_of::<usize>()..end,
+        ] {
+            // SAFETY: the caller's area is as large as ours.
+            unsafe { self.copy(area, &range) };
+        }
         for &(at, distance) in &self.relative {
             // SAFETY: a word of the area.
             unsafe { put(area + at, tp.wrapping_add_signed(distance)) };

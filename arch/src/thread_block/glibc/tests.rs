@@ -77,6 +77,16 @@ fn call<R>(f: impl FnOnce() -> R, result: &mut Option<R>) {
 }
 
 #[test]
+fn sizes_and_traits() {
+    fn is_send_and_sync<T: Send + Sync>() {}
+    is_send_and_sync::<Block>();
+    is_send_and_sync::<Support>();
+    is_send_and_sync::<Unavailable>();
+    assert_eq!(size_of::<Block>(), size_of::<usize>());
+    assert_eq!(size_of::<Option<Block>>(), size_of::<usize>());
+}
+
+#[test]
 fn it_is_available_here() {
     let support = support().unwrap();
     assert_eq!(support.template.travellers.len(), 2);
