@@ -17,11 +17,20 @@ use crate::futex::{self, Waited};
 use crate::park;
 pub use crate::reactor::io::Io;
 use crate::thread::Thread;
+pub use crate::thread_data::{ThreadData, thread_data};
 
 /// Whether the caller is a green thread.
 #[inline]
 pub fn on_green_thread() -> bool {
     crate::scheduler::on_green_thread()
+}
+
+/// Whether the caller is a green thread that shares the thread-locals of its worker with others.
+///
+/// Then [`thread_data`] keeps what is to belong to the green thread. A few instructions.
+#[inline]
+pub fn shares_thread_locals() -> bool {
+    crate::scheduler::shares_thread_locals()
 }
 
 /// Spends one of the calling green thread's 128 credits, and yields when there are none left.

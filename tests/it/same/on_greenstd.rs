@@ -17,5 +17,7 @@ mod paths_tests;
 pub(super) mod random;
 #[path = "sync.rs"]
 mod sync_tests;
+#[path = "thread_local.rs"]
+mod thread_local_tests;
 #[path = "thread.rs"]
 mod thread_tests;

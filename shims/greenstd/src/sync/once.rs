@@ -86,6 +86,7 @@ impl Once {
     /// Nothing was done yet, as [`std::sync::Once::new`].
     #[inline]
     #[must_use]
+    #[expect(clippy::new_without_default, reason = "std's has no default either")]
     pub const fn new() -> Once {
         Once {
             state: AtomicU32::new(INCOMPLETE),
