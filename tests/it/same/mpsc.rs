@@ -32,13 +32,13 @@ fn those_of_many_senders_all_come() {
             let (sum, n) = match bound {
                 None => {
                     let (sender, receiver) = channel();
-                    sends(&sender, |sender, n| Sender::send(sender, n));
+                    sends(&sender, Sender::send);
                     drop(sender);
                     sum(receiver)
                 }
                 Some(bound) => {
                     let (sender, receiver) = sync_channel(bound);
-                    sends(&sender, |sender, n| SyncSender::send(sender, n));
+                    sends(&sender, SyncSender::send);
                     drop(sender);
                     sum(receiver)
                 }
@@ -319,10 +319,15 @@ fn iterators_end_as_they_should() {
         (0..5).for_each(|n| sender.send(n).unwrap());
         let mut iter: Iter<'_, i32> = receiver.iter();
         assert_eq!(iter.next(), Some(0));
-        assert_eq!((&receiver).into_iter().next(), Some(1));
+        for n in &receiver {
+            if n == 2 {
+                break;
+            }
+            assert_eq!(n, 1);
+        }
         drop(sender);
         let rest: IntoIter<i32> = receiver.into_iter();
-        assert_eq!(rest.collect::<Vec<_>>(), [2, 3, 4]);
+        assert_eq!(rest.collect::<Vec<_>>(), [3, 4]);
     });
 }
 

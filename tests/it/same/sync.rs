@@ -203,10 +203,11 @@ fn guards_and_locks_show_what_they_hold() {
             );
             assert_eq!(text(&lock), "RwLock { data: \"a\", poisoned: false, .. }");
         }
-        let guard = lock.write().unwrap();
+        let mut guard = lock.write().unwrap();
+        *guard = "b";
         assert_eq!(
             (text(&guard), guard.to_string()),
-            ("\"a\"".into(), "a".into())
+            ("\"b\"".into(), "b".into())
         );
         assert_eq!(
             text(&lock),

@@ -37,7 +37,7 @@ fn each_thread_has_its_own() {
             .map(|n| {
                 thread::spawn(move || {
                     assert_eq!(CONST.get(), 3);
-                    assert_eq!(SHARED.with(|shared| Rc::strong_count(shared)), 1);
+                    assert_eq!(SHARED.with(Rc::strong_count), 1);
                     CONST.set(n);
                     LAZY.with_borrow_mut(|all| all.push(n));
                     SHARED.with(|shared| shared.set(n));
@@ -136,7 +136,7 @@ fn keys_are_told_apart() {
 #[test]
 fn making_may_use_others_and_itself() {
     thread_local! {
-        static FIRST: i32 = 1;
+        static FIRST: i32 = i32::from(true);
         static SECOND: i32 = FIRST.with(|first| first + 1);
         static DEPTH: Cell<u32> = const { Cell::new(0) };
         static AGAIN: Vec<u32> = {
