@@ -54,12 +54,13 @@ const GRACE: Duration = Duration::from_secs(1);
 /// assert!(error.is::<greenrt::Cancelled>());
 /// ```
 pub struct Cancelled {
-    _private: (),
+    _raised: Option<Raised>,
 }
 
 impl Cancelled {
+    /// For a thread that has not begun, and holds nothing.
     pub(crate) fn new() -> Self {
-        Cancelled { _private: () }
+        Cancelled { _raised: None }
     }
 }
 
@@ -106,6 +107,31 @@ impl From<Elapsed> for std::io::Error {
 /// What a thread unwinds with when a limit has passed. Private: only `timeout` may stop it.
 struct LimitPassed {
     limit: u64,
+    _raised: Raised,
+}
+
+/// Part of a payload: as long as it is there, the thread that has raised it unwinds by an
+/// interrupt if it unwinds ([`unwinds_by_interrupt`]).
+struct Raised(u64);
+
+impl Raised {
+    fn new(limits: &Limits) -> Self {
+        static NUMBERS: AtomicU64 = AtomicU64::new(1);
+        let number = NUMBERS.fetch_add(1, Relaxed);
+        limits.raised.set(number);
+        Raised(number)
+    }
+}
+
+impl Drop for Raised {
+    fn drop(&mut self) {
+        Holder::current().with(|limits| {
+            // Not so if it was raised by another thread, or if another one was raised since.
+            if limits.raised.get() == self.0 {
+                limits.raised.set(0);
+            }
+        });
+    }
 }
 
 /// Why a wait ended against the will of who waits.
@@ -122,10 +148,18 @@ impl Interrupt {
     pub(crate) fn unwind(self) -> ! {
         // One second for all the I/O that destructors do on the way.
         let grace = park::deadline_after(GRACE);
-        Holder::current().with(|limits| limits.grace.set(grace));
+        let raised = Holder::current().with(|limits| {
+            limits.grace.set(grace);
+            Raised::new(limits)
+        });
         match self {
-            Interrupt::Cancelled => unwind(Cancelled::new()),
-            Interrupt::Elapsed(limit) => unwind(LimitPassed { limit }),
+            Interrupt::Cancelled => unwind(Cancelled {
+                _raised: Some(raised),
+            }),
+            Interrupt::Elapsed(limit) => unwind(LimitPassed {
+                limit,
+                _raised: raised,
+            }),
         }
     }
 }
@@ -133,6 +167,12 @@ impl Interrupt {
 /// Whether a payload is that of an interrupt, and not of a panic.
 pub(crate) fn is_interrupt(payload: &(dyn Any + Send)) -> bool {
     payload.is::<Cancelled>() || payload.is::<LimitPassed>()
+}
+
+/// Whether the calling thread, which unwinds, does so by an interrupt.
+#[cold]
+pub(crate) fn unwinds_by_interrupt() -> bool {
+    Holder::current().with(|limits| limits.raised.get() != 0)
 }
 
 /// Unwinds without a panic message.
@@ -170,6 +210,8 @@ pub(crate) struct Limits {
     base_shields: Cell<u32>,
     /// Until when I/O may go on in a thread that unwinds by an interrupt.
     grace: Cell<Option<u64>>,
+    /// The number of the interrupt that was raised last; zero when its payload is gone.
+    raised: Cell<u64>,
 }
 
 // SAFETY is not at stake: each thread touches only its own. An `OsThread` is shared so that

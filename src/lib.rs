@@ -120,6 +120,8 @@ mod stack_pool;
 #[cfg(not(loom))]
 mod thread;
 #[cfg(not(loom))]
+mod thread_data;
+#[cfg(not(loom))]
 mod thread_locals;
 #[cfg(not(loom))]
 mod timer;

@@ -11,15 +11,26 @@ use std::time::{Duration, Instant};
 
 pub use greenrt_arch::socket;
 
+use crate::cancel;
 use crate::clock;
 use crate::futex::{self, Waited};
+use crate::park;
 pub use crate::reactor::io::Io;
 use crate::thread::Thread;
+pub use crate::thread_data::{ThreadData, thread_data};
 
 /// Whether the caller is a green thread.
 #[inline]
 pub fn on_green_thread() -> bool {
     crate::scheduler::on_green_thread()
+}
+
+/// Whether the caller is a green thread that shares the thread-locals of its worker with others.
+///
+/// Then [`thread_data`] keeps what is to belong to the green thread. A few instructions.
+#[inline]
+pub fn shares_thread_locals() -> bool {
+    crate::scheduler::shares_thread_locals()
 }
 
 /// Spends one of the calling green thread's 128 credits, and yields when there are none left.
@@ -41,7 +52,25 @@ pub fn spend_credit() {
 ///
 /// See [`Cancelled`](crate::Cancelled).
 pub fn cancel(thread: &Thread) {
-    crate::cancel::cancel(thread);
+    cancel::cancel(thread);
+}
+
+/// Whether the calling thread unwinds because of a panic.
+///
+/// As [`std::thread::panicking`], but `false` while it unwinds because it was cancelled or because a
+/// time limit of its has passed: that breaks nothing off that code has not provided for. Locks are
+/// not poisoned by it. It is told by the payload, until that is dropped; one that comes from another
+/// thread, by way of [`JoinHandle::join`](crate::JoinHandle::join), counts as a panic when it is
+/// resumed.
+#[inline]
+pub fn unwinds_by_panic() -> bool {
+    std::thread::panicking() && !cancel::unwinds_by_interrupt()
+}
+
+/// The moment `timeout` from now, on the clock of the calling thread's runtime; `None` if that is
+/// later than can be told, which means never.
+pub fn deadline_after(timeout: Duration) -> Option<Instant> {
+    park::deadline_after(timeout).map(clock::to_instant)
 }
 
 /// Calls `listen(2)` on a listening socket again, with the largest backlog that the system allows.

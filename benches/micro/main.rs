@@ -18,6 +18,7 @@ mod harness;
 mod locks;
 mod memory;
 mod rows;
+mod sync;
 mod timers;
 
 #[path = "../common/quiet.rs"]
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
     };
     let mut rows: Vec<Row> = rows::all();
     rows.extend(locks::rows());
+    rows.extend(sync::rows());
     rows.extend(timers::rows());
     rows.retain(|row| options.wants(row.name));
     let mut patience = Patience::new(options.patience());

@@ -25,6 +25,7 @@ use std::fmt;
 use std::ops::Deref;
 use std::panic::Location;
 use std::ptr::{self, NonNull};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, fence};
@@ -38,6 +39,7 @@ use crate::scheduler::inbox::Linked;
 use crate::scheduler::switch::Frame;
 use crate::scheduler::worker::Shared;
 use crate::thread::id;
+use crate::thread_data::{Keeps, Kept};
 use packet::Vtable;
 
 /// Nobody waits for the end, and it has not come.
@@ -217,6 +219,30 @@ impl Record {
             None => Kin::Nobody,
             Some(_) if word == KIN_OF_CALLER => Kin::Caller,
             Some(founder) => Kin::Of(founder),
+        }
+    }
+
+    /// As `set_kin`, where thread-locals are shared: says whose data it has.
+    pub(crate) fn set_kept(&self, kept: Rc<Kept>) {
+        let at = Rc::into_raw(kept);
+        self.fp.store(at.expose_provenance(), Relaxed);
+    }
+
+    /// What `set_kept` or `set_kin` said, when it starts, where thread-locals are shared.
+    #[inline]
+    pub(crate) fn take_kept(&self) -> Keeps {
+        match self.fp.load(Relaxed) {
+            0 => Keeps::Nothing,
+            KIN_OF_CALLER => {
+                self.fp.store(0, Relaxed);
+                Keeps::InThreadLocals
+            }
+            at => {
+                self.fp.store(0, Relaxed);
+                // SAFETY: from `set_kept`, where thread-locals are shared, and taken back once. A
+                // thread that is spawned so stays on its spawner's worker.
+                Keeps::Own(unsafe { Rc::from_raw(ptr::with_exposed_provenance(at)) })
+            }
         }
     }
 

@@ -58,6 +58,7 @@ use crate::futex;
 use crate::park::reason::Reason;
 use crate::park::word::WaitWord;
 use crate::record::{Record, RecordRef};
+use crate::thread_data;
 use worker::Local;
 
 thread_local! {
@@ -132,6 +133,12 @@ impl Drop for Installed<'_> {
     }
 }
 
+/// Whether the caller is a green thread that shares its worker's thread-locals.
+#[inline]
+pub(crate) fn shares_thread_locals() -> bool {
+    with_unmarked(|local| local.current().is_some() && !local.has_blocks()).unwrap_or(false)
+}
+
 /// Whether the caller is a green thread.
 #[inline]
 pub(crate) fn on_green_thread() -> bool {
@@ -191,6 +198,12 @@ impl Section {
     pub(crate) fn limits(&self) -> &Limits {
         // SAFETY: a thread that runs has a frame.
         unsafe { &(*self.record_ref().frame.get()).limits }
+    }
+
+    /// What is kept for the thread where thread-locals are shared.
+    pub(crate) fn thread_data(&self) -> &thread_data::Slot {
+        // SAFETY: a thread that runs has a frame.
+        unsafe { &(*self.record_ref().frame.get()).data }
     }
 
     /// Whether no other green thread has the same thread-locals.

@@ -43,6 +43,7 @@ use greenrt_arch::thread_block::Block;
 use super::worker::Local;
 use crate::cancel::Limits;
 use crate::record::{Record, packet};
+use crate::thread_data::{self, Keeps};
 
 /// Where corosensei may put the stack: below the frame, in a slot that somebody else owns.
 struct Bounds {
@@ -65,10 +66,9 @@ unsafe impl Stack for Bounds {
 }
 
 /// Whose thread-locals a thread has (`thread_locals.rs`).
-#[derive(Clone, Copy, Debug)]
 pub(crate) enum Family {
-    /// Those of the worker, as all the others.
-    Shared,
+    /// Those of the worker, as all the others; and what is kept beside them.
+    Shared(Keeps),
     /// This block, which is on its stack, and which it shares with those that it spawns locally.
     Own(Block),
     /// The same, but the block is that of the OS thread that called `run`, and stays.
@@ -92,6 +92,8 @@ pub(crate) struct Frame {
     n_members: Cell<u32>,
     /// Of a founder: whether they end with the last of them.
     destroys: bool,
+    /// What is kept for it where thread-locals are shared.
+    pub(crate) data: thread_data::Slot,
     slot: Slot,
 }
 
@@ -131,8 +133,12 @@ impl Frame {
         };
         // SAFETY: `body` borrows nothing: it holds pointers that the caller keeps valid.
         let coroutine = unsafe { Coroutine::with_stack_unchecked(bounds, body) };
+        let mut keeps = Keeps::InThreadLocals;
         let (block, founder) = match family {
-            Family::Shared => (None, None),
+            Family::Shared(kept) => {
+                keeps = kept;
+                (None, None)
+            }
             Family::Own(block) | Family::Caller(block) => (Some(block), NonNull::new(frame)),
             // SAFETY: a founder that has members is there.
             Family::Of(founder) => (unsafe { founder.as_ref() }.block, Some(founder)),
@@ -145,6 +151,7 @@ impl Frame {
             founder,
             n_members: Cell::new(1),
             destroys: begins,
+            data: thread_data::Slot::new(keeps),
             slot,
         };
         // SAFETY: the top of a slot that is ours; aligned above.
@@ -188,7 +195,9 @@ impl Frame {
     /// Called by the green thread whose frame this is, after its closure.
     #[inline]
     pub(crate) unsafe fn drop_thread_locals(&self) {
-        let Some(founder) = self.founder else { return };
+        let Some(founder) = self.founder else {
+            return self.data.end(|| self.limits.shield_for_good());
+        };
         // SAFETY: the founder's frame is there as long as it has members, such as us.
         let destroys = unsafe { founder.as_ref() }.destroys;
         if destroys && self.n_members_of(founder).get() == 1 {
@@ -237,6 +246,8 @@ impl Frame {
         // SAFETY: the frame is still there.
         let founder = unsafe { frame.as_ref() }.founder;
         let Some(founder) = founder else {
+            // SAFETY: the frame is still there.
+            unsafe { frame.as_ref() }.data.clear();
             // SAFETY: as the caller promises; nobody has its thread-locals.
             return (Some(unsafe { Self::into_slot(frame) }), None);
         };

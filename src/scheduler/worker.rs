@@ -312,6 +312,12 @@ impl Local {
         self.runtime.clock()
     }
 
+    /// Whether green threads have thread-locals of their own.
+    #[inline]
+    pub(crate) fn has_blocks(&self) -> bool {
+        self.support.is_some()
+    }
+
     pub(crate) fn records(&self) -> &Cache {
         &self.records
     }
@@ -489,6 +495,9 @@ impl Local {
 
     /// Says that a thread, which the running one spawns, has the thread-locals of its spawner.
     pub(crate) fn share_thread_locals(&self, record: &Record) {
+        if !self.has_blocks() {
+            return self.share_thread_data(record);
+        }
         let founder = self.current.get().and_then(|spawner| {
             // SAFETY: a thread that runs has a record.
             let frame = unsafe { spawner.as_ref() }.frame.get();
@@ -497,6 +506,20 @@ impl Local {
         });
         if let Some(founder) = founder {
             record.set_kin(Kin::Of(founder));
+        }
+    }
+
+    /// As above, where there is nothing but what is kept beside thread-locals.
+    fn share_thread_data(&self, record: &Record) {
+        let Some(spawner) = self.current.get() else {
+            return record.set_kin(Kin::Caller);
+        };
+        // SAFETY: a thread that runs has a record.
+        let frame = unsafe { spawner.as_ref() }.frame.get();
+        // SAFETY: and a frame.
+        match unsafe { &*frame }.data.kept() {
+            None => record.set_kin(Kin::Caller),
+            Some(kept) => record.set_kept(kept),
         }
     }
 
@@ -768,7 +791,7 @@ impl Local {
                     return None;
                 }
             },
-            _ => Family::Shared,
+            _ => Family::Shared(record.take_kept()),
         };
         record.set_worker(&self.shared);
         if self.runtime.is_shutting_down() {

@@ -83,6 +83,25 @@ impl Builder {
         unsafe { self.spawn_with(f, (), Location::caller(), Place::Anywhere(None)) }
     }
 
+    /// Spawns a green thread that may borrow, as [`std::thread::Builder::spawn_unchecked`].
+    ///
+    /// # Safety
+    ///
+    /// What `f` and its result borrow must outlive the thread, and the result that nobody has taken.
+    ///
+    /// # Errors
+    ///
+    /// As [`spawn`](Builder::spawn).
+    #[track_caller]
+    pub unsafe fn spawn_unchecked<F, T>(self, f: F) -> io::Result<JoinHandle<T>>
+    where
+        F: FnOnce() -> T + Send,
+        T: Send,
+    {
+        // SAFETY: the caller's promise.
+        unsafe { self.spawn_with(f, (), Location::caller(), Place::Anywhere(None)) }
+    }
+
     /// Spawns a green thread on a given runtime.
     ///
     /// # Errors

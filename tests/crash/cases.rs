@@ -9,7 +9,8 @@ use std::sync::atomic::Ordering::{Acquire, Release};
 use std::time::Duration;
 
 use greenrt::{
-    Builder, Generator, Runtime, Yielder, run, scope, sleep, spawn, spawn_local, yield_now,
+    Builder, Generator, Runtime, ThreadLocals, Yielder, run, scope, sleep, spawn, spawn_local,
+    yield_now,
 };
 
 use super::{Case, Died};
@@ -252,11 +253,22 @@ cases! {
         },
         survived;
     greenrt_may_be_used_while_thread_locals_of_a_worker_are_dropped = {
-            let runtime = runtime();
+            let builder = greenrt::Runtime::builder().workers(2);
+            let runtime = builder.thread_locals(ThreadLocals::Shared).build().unwrap();
             runtime.run(|| LATE.with(|_| ()));
             drop(runtime);
             while !LATE_IS_GONE.load(Acquire) {
                 std::thread::yield_now();
+            }
+            println!("survived");
+        },
+        survived;
+    greenrt_may_be_used_while_thread_locals_of_a_green_thread_are_dropped = {
+            let runtime = runtime();
+            if runtime.thread_locals() == ThreadLocals::Private {
+                LATE_IS_GREEN.store(true, Release);
+                runtime.run(|| LATE.with(|_| ()));
+                assert!(LATE_IS_GONE.load(Acquire));
             }
             println!("survived");
         },
@@ -309,7 +321,7 @@ impl Drop for Late {
         greenrt::shield(|| assert_eq!(greenrt::timeout(Duration::from_secs(9), || 7), Ok(7)));
         assert_eq!(spawn(|| 7).join().unwrap(), 7);
         assert_eq!(scope(|s| s.spawn(|| 7).join().unwrap()), 7);
-        assert!(!greenrt::current().is_green());
+        assert_eq!(greenrt::current().is_green(), LATE_IS_GREEN.load(Acquire));
         yield_now();
         sleep(Duration::from_micros(1));
         drop(greenrt::debug::dump());
@@ -318,6 +330,7 @@ impl Drop for Late {
 }
 
 static LATE_IS_GONE: AtomicBool = AtomicBool::new(false);
+static LATE_IS_GREEN: AtomicBool = AtomicBool::new(false);
 
 thread_local! {
     static LATE: Late = const { Late };

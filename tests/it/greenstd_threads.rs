@@ -1,10 +1,10 @@
 //! Where greenstd's threads are more than std's: cancellation, stacks, the runtime they run on.
 
 use greenrt::lowlevel::{cancel, on_green_thread};
-use greenrt::{Cancelled, spawn};
+use greenrt::{Cancelled, Runtime, ThreadLocals, spawn};
 use greenstd::thread;
 
-use crate::support::{Child, limited, on_each_runtime, on_each_runtime_and_off, wait_until};
+use crate::support::{Child, Log, limited, on_each_runtime, on_each_runtime_and_off, wait_until};
 
 #[test]
 fn a_thread_is_green_wherever_it_is_spawned() {
@@ -141,4 +141,101 @@ fn the_environment_sets_the_stack() {
             });
         died.expect_success();
     }
+}
+
+greenstd::thread_local! {
+    static NOTE: std::cell::RefCell<Option<crate::support::NotedDrop>> = const {
+        std::cell::RefCell::new(None)
+    };
+    static NUMBER: std::cell::Cell<i32> = const { std::cell::Cell::new(0) };
+}
+
+std::thread_local! {
+    static STDS: std::cell::Cell<i32> = const { std::cell::Cell::new(0) };
+}
+
+fn of_kind(thread_locals: ThreadLocals) -> Runtime {
+    let builder = Runtime::builder().workers(1);
+    builder.thread_locals(thread_locals).build().unwrap()
+}
+
+#[test]
+fn thread_locals_are_each_green_threads_own_also_where_stds_are_shared() {
+    limited(|| {
+        let [stds, ours] = [0, 1].map(|which| {
+            of_kind(ThreadLocals::Shared).run(move || {
+                let set = move || {
+                    STDS.set(STDS.get() + 1);
+                    NUMBER.set(NUMBER.get() + 1);
+                    [STDS.get(), NUMBER.get()][which]
+                };
+                [(); 3].map(|()| spawn(set).join().unwrap())
+            })
+        });
+        assert_eq!((stds, ours), ([1, 2, 3], [1, 1, 1]));
+    });
+}
+
+#[test]
+fn local_threads_share_thread_locals_with_their_spawner() {
+    limited(|| {
+        for thread_locals in [ThreadLocals::Private, ThreadLocals::Shared] {
+            let log = Log::new();
+            let inner = log.clone();
+            of_kind(thread_locals).run(move || {
+                let log = inner;
+                let noted = log.on_drop("dropped");
+                let last = log.clone();
+                let founder = spawn(move || {
+                    NUMBER.set(1);
+                    NOTE.set(Some(noted));
+                    // Outlives its founder.
+                    greenrt::spawn_local(move || {
+                        assert_eq!(NUMBER.get(), 1);
+                        (0..10).for_each(|_| greenrt::yield_now());
+                        NOTE.with_borrow(|note| assert!(note.is_some()));
+                        last.note("last");
+                    });
+                    spawn(|| assert_eq!(NUMBER.get(), 0)).join().unwrap();
+                });
+                founder.join().unwrap();
+                assert_eq!(log.text(), "");
+                wait_until(|| log.len() == 2);
+            });
+            assert_eq!(log.text(), "last dropped");
+        }
+    });
+}
+
+#[test]
+fn the_closure_of_run_has_the_thread_locals_of_its_caller() {
+    for kind in ["private", "shared"] {
+        let child =
+            Child::new("greenstd_threads::the_closure_of_run_has_the_thread_locals_of_its_caller");
+        let died = child.env("GREENRT_THREAD_LOCALS", kind).run(|| {
+            NUMBER.set(20);
+            greenrt::run(|| {
+                assert_eq!(NUMBER.get(), 20);
+                NUMBER.set(21);
+                greenrt::spawn_local(|| assert_eq!(NUMBER.get(), 21))
+                    .join()
+                    .unwrap();
+                spawn(|| assert_eq!(NUMBER.get(), 0)).join().unwrap();
+            });
+            assert_eq!(NUMBER.get(), 21);
+        });
+        died.expect_success();
+    }
+}
+
+#[test]
+fn a_thread_may_borrow_if_somebody_promises() {
+    on_each_runtime_and_off(|| {
+        let mut text = String::from("sow");
+        #[expect(unsafe_code, reason = "what is tested")]
+        // SAFETY: joined before `text` goes.
+        let thread = unsafe { thread::Builder::new().spawn_unchecked(|| text.push_str(" reap")) };
+        thread.unwrap().join().unwrap();
+        assert_eq!(text, "sow reap");
+    });
 }

@@ -20,6 +20,7 @@ mod fairness;
 mod fallback;
 mod futex;
 mod generator;
+mod greenstd_sync;
 mod greenstd_threads;
 mod idle;
 mod like_a_thread;

@@ -37,8 +37,8 @@
 //! | `os::unix`              | std's                     | without sockets: see [`os`]                      |
 //! | `os::linux::net::TcpStreamExt` | [`os::linux::net::TcpStreamExt`] | a trait of its own, std's is sealed |
 //! | `thread::spawn`         | [`thread::spawn`]         | a green thread, everywhere; stack of 1 MiB       |
-//! | `thread::Builder`       | [`thread::Builder`]       | stacks up to 8 MiB; no `spawn_unchecked`         |
-//! | `thread::JoinHandle`    | [`thread::JoinHandle`]    | `Send` if the result is                          |
+//! | `thread::Builder`       | [`thread::Builder`]       | stacks up to 8 MiB                               |
+//! | `thread::JoinHandle`    | [`thread::JoinHandle`]    | nothing                                          |
 //! | `thread::scope`         | [`thread::scope`]         | a cancelled owner cancels its threads            |
 //! | `thread::Thread`        | [`greenrt::Thread`]       | green or not                                     |
 //! | `thread::ThreadId`      | [`greenrt::ThreadId`]     | green or not                                     |
@@ -46,10 +46,12 @@
 //! | `thread::sleep`         | [`greenrt::sleep`]        | parks; a point of cancellation                   |
 //! | `thread::park` and kin  | [`greenrt::park`]         | parks                                            |
 //! | `thread::yield_now`     | [`greenrt::yield_now`]    | to the green threads of the same worker          |
-//! | `thread::LocalKey`      | std's                     | see [`thread`]                                   |
+//! | `thread::LocalKey`      | [`thread::LocalKey`]      | nothing                                          |
+//! | `thread_local!`         | [`thread_local!`]         | each green thread has its own                    |
+//! | `sync`                  | [`sync`]                  | fair; not poisoned by cancellation               |
 //! | rest of `thread`        | std's                     | nothing                                          |
 //! | `io`                    | std's                     | without what would block: see [`io`]             |
-//! | `time`                  | std's                     | nothing                                          |
+//! | `time`, and what never waits | std's                | without `fs` and `process`, until they are here  |
 //!
 //! # Cancellation
 //!
@@ -62,6 +64,29 @@ pub mod io;
 pub mod net;
 pub mod os;
 pub mod sleep;
+pub mod sync;
 pub mod thread;
 
 pub use std::time;
+
+// What never waits, as it is.
+#[rustfmt::skip]
+pub use std::{
+    alloc, any, arch, array, ascii, backtrace, borrow, boxed, cell, char, clone, cmp, collections,
+    convert, default, env, error, f32, f64, ffi, fmt, future, hash, hint, iter, marker, mem, num, ops,
+    option, panic, path, pin, prelude, primitive, ptr, rc, result, slice, str, string, task, vec,
+};
+pub use integers::*;
+pub use std::{
+    assert, assert_eq, assert_ne, cfg, column, compile_error, concat, dbg, debug_assert,
+    debug_assert_eq, debug_assert_ne, eprint, eprintln, file, format, format_args, include,
+    include_bytes, include_str, is_x86_feature_detected, line, matches, module_path, option_env,
+    print, println, stringify, todo, unimplemented, unreachable, write, writeln,
+};
+
+/// The modules of constants that the types have too.
+mod integers {
+    #![expect(clippy::legacy_numeric_constants, reason = "modules that std has")]
+
+    pub use std::{i8, i16, i32, i64, i128, isize, u8, u16, u32, u64, u128, usize};
+}

@@ -1,17 +1,23 @@
 //! std on OS threads.
 
 use std as root;
-use std::{net, thread};
+use std::{net, sync, thread};
 
 use crate::support::limited as run;
 
 #[path = "fd.rs"]
 mod fd_tests;
+#[path = "mpsc.rs"]
+mod mpsc_tests;
 #[path = "net.rs"]
 mod net_tests;
 #[path = "paths.rs"]
 mod paths_tests;
 #[path = "random.rs"]
 pub(super) mod random;
+#[path = "sync.rs"]
+mod sync_tests;
+#[path = "thread_local.rs"]
+mod thread_local_tests;
 #[path = "thread.rs"]
 mod thread_tests;

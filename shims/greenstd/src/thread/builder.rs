@@ -1,5 +1,7 @@
 //! How a thread is to be made.
 
+#![expect(unsafe_code, reason = "mirrors `spawn_unchecked`")]
+
 use std::env;
 use std::io;
 use std::sync::OnceLock;
@@ -81,6 +83,29 @@ impl Builder {
         T: Send + 'static,
     {
         self.into_green().spawn(f).map(JoinHandle)
+    }
+
+    /// Spawns a green thread that may borrow, as [`std::thread::Builder::spawn_unchecked`].
+    ///
+    /// # Safety
+    ///
+    /// What `f` and its result borrow must outlive the thread, and the result that nobody has taken.
+    ///
+    /// # Panics
+    ///
+    /// As [`spawn`](Builder::spawn).
+    ///
+    /// # Errors
+    ///
+    /// As [`spawn`](Builder::spawn).
+    #[track_caller]
+    pub unsafe fn spawn_unchecked<F, T>(self, f: F) -> io::Result<JoinHandle<T>>
+    where
+        F: FnOnce() -> T + Send,
+        T: Send,
+    {
+        // SAFETY: the caller's promise.
+        unsafe { self.into_green().spawn_unchecked(f) }.map(JoinHandle)
     }
 
     /// Spawns a green thread in a scope, as [`std::thread::Builder::spawn_scoped`].

@@ -1,5 +1,7 @@
 //! The right to wait for a thread and to take its result.
 
+#![expect(unsafe_code, reason = "a handle may go where std's may")]
+
 use std::fmt;
 
 use super::{Result, Thread};
@@ -7,11 +9,10 @@ use super::{Result, Thread};
 /// The one handle of a thread. Dropping it detaches the thread.
 ///
 /// As [`std::thread::JoinHandle`].
-///
-/// # Differences from std
-///
-/// It is `Send` if the result is, which [`spawn`](super::spawn) asks for; std's is in any case.
 pub struct JoinHandle<T>(pub(super) greenrt::JoinHandle<T>);
+
+// SAFETY: whoever makes one asks for a result that is `Send`.
+unsafe impl<T> Send for JoinHandle<T> {}
 
 impl<T> JoinHandle<T> {
     /// The thread, as [`std::thread::JoinHandle::thread`].

@@ -10,17 +10,20 @@
 //!   otherwise, and of 8 MiB at most. Only what is used of it takes memory.
 //! - A thread that computes without ever waiting holds up the others of its worker.
 //! - [`current`] is the green thread. `std::thread::current()` is its worker's OS thread.
-//! - `thread_local!`, [`LocalKey`] and [`panicking`] are std's, and so belong to the worker's OS
-//!   thread, unless green threads have thread-locals of their own.
+//! - [`thread_local!`](crate::thread_local) declares what belongs to each green thread, wherever
+//!   std's thread-locals are those of the worker too.
+//! - [`panicking`] is std's, and so tells of the worker's OS thread, unless green threads have
+//!   thread-locals of their own.
 //! - Of these functions only [`sleep`] is a point of cancellation.
-//! - `Builder::spawn_unchecked` is not here.
+//! - A handle has no thread of the system behind it: `os::unix::thread::JoinHandleExt` is not here.
 
 mod builder;
 mod functions;
 mod join_handle;
+mod local;
 mod scoped;
 
-pub use std::thread::{AccessError, LocalKey, Result, available_parallelism, panicking};
+pub use std::thread::{Result, available_parallelism, panicking};
 
 pub use greenrt::{Thread, ThreadId, current, park, park_timeout, sleep, yield_now};
 
@@ -28,12 +31,18 @@ pub use self::builder::Builder;
 #[expect(deprecated, reason = "mirrors them")]
 pub use self::functions::{park_timeout_ms, sleep_ms, spawn};
 pub use self::join_handle::JoinHandle;
+#[doc(hidden)]
+pub use self::local::local_impl;
+pub use self::local::{AccessError, LocalKey};
 pub use self::scoped::{Scope, ScopedJoinHandle, scope};
 
 /// What `Send` and `Sync` promise.
 const _: () = {
     const fn send_and_sync<T: Send + Sync>() {}
     send_and_sync::<JoinHandle<i32>>();
+    // Of any type, as std's: none can be made for what is not `Send`.
+    send_and_sync::<JoinHandle<*const ()>>();
+    send_and_sync::<LocalKey<*const ()>>();
     send_and_sync::<ScopedJoinHandle<'static, i32>>();
     send_and_sync::<Scope<'static, 'static>>();
 };
