@@ -14,6 +14,7 @@
 //!
 //! What is cold, or large, runs in a child process of its own.
 
+mod channels;
 mod harness;
 mod memory;
 mod rows;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         }
     };
     let mut rows: Vec<Row> = rows::all();
+    rows.extend(channels::rows());
     rows.extend(timers::rows());
     rows.retain(|row| options.wants(row.name));
     let mut patience = Patience::new(options.patience());

@@ -13,6 +13,7 @@
 mod support;
 
 mod cancel;
+mod channel;
 mod debug;
 mod exploits;
 mod fairness;
@@ -32,8 +33,10 @@ mod resources;
 mod runtime;
 mod same;
 mod scope;
+mod select;
 mod smoke;
 mod spawn;
+mod sync;
 mod thread_locals;
 mod time;
 mod timeout;
