@@ -118,6 +118,8 @@ mod scheduler;
 #[cfg(not(loom))]
 mod stack_pool;
 #[cfg(not(loom))]
+pub mod sync;
+#[cfg(not(loom))]
 mod thread;
 #[cfg(not(loom))]
 mod thread_data;

@@ -14,6 +14,7 @@
 //!
 //! What is cold, or large, runs in a child process of its own.
 
+mod channels;
 mod harness;
 mod locks;
 mod memory;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
     let mut rows: Vec<Row> = rows::all();
     rows.extend(locks::rows());
     rows.extend(sync::rows());
+    rows.extend(channels::rows());
     rows.extend(timers::rows());
     rows.retain(|row| options.wants(row.name));
     let mut patience = Patience::new(options.patience());

@@ -20,7 +20,7 @@ pub(crate) mod word;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-pub(crate) use self::os_thread::{OsThread, os_yield};
+pub(crate) use self::os_thread::{OsThread, os_sleep, os_yield};
 use self::reason::Reason;
 use self::word::{
     CLAIM_AGAIN, CLAIM_CANCEL, CLAIM_DEADLINE, CLAIM_TOKEN, CLAIM_WOKEN, Claim, Ends, WaitWord,
@@ -66,7 +66,8 @@ impl Target {
     /// wake it, when it has let go of its locks.
     ///
     /// The waiter that holds this target must be protected from going away by the caller: it is
-    /// queued, and leaves the queue under the lock that the caller holds.
+    /// queued, and leaves the queue under the lock that the caller holds. Once it is claimed it
+    /// may go away, and is not touched any more.
     pub(crate) fn claim(&self, claim: Claim) -> Option<Wake> {
         match self {
             Target::Green(record) => {
@@ -75,10 +76,21 @@ impl Target {
                 let word = unsafe { &(*record.as_ptr()).word };
                 word.claim(claim).then_some(Wake::Green(*record))
             }
-            Target::Os(thread) => thread
-                .word()
-                .claim(claim)
-                .then(|| Wake::Os(Arc::clone(thread))),
+            Target::Os(thread) => {
+                // Counted before: an OS thread whose deadline passes sees the claim without being
+                // woken, and the waiter that this target lies in goes away.
+                let thread = Arc::clone(thread);
+                thread.word().claim(claim).then_some(Wake::Os(thread))
+            }
+        }
+    }
+
+    /// Whether both are the same thread.
+    pub(crate) fn is(&self, other: &Target) -> bool {
+        match (self, other) {
+            (Target::Green(one), Target::Green(other)) => one == other,
+            (Target::Os(one), Target::Os(other)) => Arc::ptr_eq(one, other),
+            _ => false,
         }
     }
 }
@@ -147,18 +159,33 @@ impl Episode {
     pub(crate) fn open(reason: Reason, ends: Ends) -> Result<Episode, Ended> {
         match Section::enter_green() {
             Some(section) => Self::open_green(section, reason, ends),
-            None => Self::open_as(Who::Os(OsThread::current()), reason, ends),
+            None => Self::open_as(Who::Os(OsThread::current()), reason, ends, true),
         }
     }
 
     /// As `open`, for a caller that knows that it is a green thread.
     #[inline(always)]
     pub(crate) fn open_green(section: Section, reason: Reason, ends: Ends) -> Result<Self, Ended> {
-        Self::open_as(Who::Green(section), reason, ends)
+        Self::open_as(Who::Green(section), reason, ends, true)
     }
 
-    #[inline]
-    fn open_as(who: Who, reason: Reason, ends: Ends) -> Result<Episode, Ended> {
+    /// As `open`, for a caller that holds a short lock, and gives way itself if it does not begin
+    /// (`cancel::give_way`). `section` is that of the caller, if it is a green thread.
+    #[inline(always)]
+    pub(crate) fn open_locked(
+        section: Option<Section>,
+        reason: Reason,
+        ends: Ends,
+    ) -> Result<Self, Ended> {
+        let who = match section {
+            Some(section) => Who::Green(section),
+            None => Who::Os(OsThread::current()),
+        };
+        Self::open_as(who, reason, ends, false)
+    }
+
+    #[inline(always)]
+    fn open_as(who: Who, reason: Reason, ends: Ends, gives_way: bool) -> Result<Episode, Ended> {
         let (word, limits) = who.word_and_limits();
         let mut point = ends.by_cancel && limits.is_open();
         let deaf = point && std::thread::panicking();
@@ -181,7 +208,7 @@ impl Episode {
             }
             Err(CLAIM_TOKEN) => Err(Ended::Token),
             Err(_) => {
-                if let Who::Green(section) = &who {
+                if let (Who::Green(section), true) = (&who, gives_way) {
                     cancel::give_way(section);
                 }
                 Err(Ended::Interrupted(Interrupt::Cancelled))
@@ -202,7 +229,7 @@ impl Episode {
     #[inline(always)]
     pub(crate) fn park(mut self, deadline: Option<u64>) -> Ended {
         self.open = false;
-        let (word, limits) = self.who.word_and_limits();
+        let (_, limits) = self.who.word_and_limits();
         let limit = if self.point { limits.nearest() } else { None };
         let until = match (deadline, limit) {
             (Some(own), Some((limit, _))) => Some(own.min(limit)),
@@ -217,6 +244,13 @@ impl Episode {
         if self.deaf {
             self.who.is_deaf(false);
         }
+        self.ended(deadline, limit, until)
+    }
+
+    /// How it ended.
+    #[inline(always)]
+    fn ended(&self, deadline: Option<u64>, limit: Option<(u64, u64)>, until: Option<u64>) -> Ended {
+        let (word, _) = self.who.word_and_limits();
         match word
             .outcome()
             .expect("greenrt: resumed with its episode open")
@@ -234,6 +268,17 @@ impl Episode {
     }
 }
 
+impl Episode {
+    /// Closes it without stopping; `Some`: somebody has ended it before.
+    pub(crate) fn give_up(mut self) -> Option<Ended> {
+        self.open = false;
+        if self.close() {
+            return None;
+        }
+        Some(self.ended(None, None, None))
+    }
+}
+
 impl Drop for Episode {
     #[inline]
     fn drop(&mut self) {
@@ -244,19 +289,22 @@ impl Drop for Episode {
 }
 
 impl Episode {
+    /// `false`: it was ended by somebody.
     #[cold]
-    fn close(&self) {
+    fn close(&self) -> bool {
         if self.deaf {
             self.who.is_deaf(false);
         }
         let (word, _) = self.who.word_and_limits();
-        if !word.close() {
+        let closed = word.close();
+        if !closed {
             // Claimed meanwhile: the claimer has made us runnable, or is about to.
             match &self.who {
                 Who::Green(section) => section.park(self.reason, None),
                 Who::Os(_) => {}
             }
         }
+        closed
     }
 }
 
@@ -276,6 +324,15 @@ impl Who {
             Who::Green(section) => (section.word(), section.limits()),
             Who::Os(thread) => (thread.word(), thread.limits()),
         }
+    }
+}
+
+/// After an episode that did not begin, because the caller is asked to end: lets others run, for
+/// whoever swallows what it unwinds with comes back soon.
+#[cold]
+pub(crate) fn give_way() {
+    if let Some(section) = Section::enter_green() {
+        cancel::give_way(&section);
     }
 }
 

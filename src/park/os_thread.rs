@@ -112,3 +112,12 @@ impl fmt::Debug for OsThread {
 pub(crate) fn os_yield() {
     std::thread::yield_now();
 }
+
+/// Stops the OS thread for a moment, for the same.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the OS thread itself must give way"
+)]
+pub(crate) fn os_sleep(time: Duration) {
+    std::thread::sleep(time);
+}

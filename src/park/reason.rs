@@ -39,6 +39,17 @@ kinds! {
     STACK = 10, "a free stack";
     SHUTDOWN = 11, "end of a runtime, not cancellable here";
     FUTEX = 12, "a lock or the like (futex), not cancellable here";
+    SEND = 16, "room in a channel";
+    RECEIVE = 17, "a message";
+    SELECT = 18, "select";
+    MUTEX = 19, "a mutex";
+    CONDVAR = 22, "a condition variable";
+    SEMAPHORE = 23, "permits of a semaphore";
+    EVENT = 24, "an event";
+    WAIT_GROUP = 25, "a group to be done";
+    BARRIER = 26, "a barrier";
+    ONE_SHOT = 27, "a value to be set";
+    RELOCK = 28, "a mutex, not cancellable here";
 }
 
 impl Reason {

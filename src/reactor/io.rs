@@ -67,6 +67,10 @@ impl<T: AsFd> Io<T> {
         }
     }
 
+    pub(crate) fn source(&self) -> &Arc<Source> {
+        &self.registration.source
+    }
+
     /// What is wrapped.
     ///
     /// Whoever duplicates the descriptor through this should say so with

@@ -11,7 +11,7 @@
 //! closes: their generation is an old one, and they are dropped.
 
 pub(crate) mod io;
-mod source;
+pub(crate) mod source;
 
 use std::io as std_io;
 use std::os::fd::{AsFd, RawFd};

@@ -402,6 +402,52 @@ impl Source {
         }
     }
 
+    /// Puts the waiter of a select, of a thread of any kind, behind those who wait for a direction.
+    /// `false`: it does not wait, because the direction may be ready.
+    ///
+    /// # Safety
+    ///
+    /// The waiter leaves (`leave`) before it goes away.
+    ///
+    /// # Errors
+    ///
+    /// If the descriptor cannot be registered, or there is no reactor for it.
+    pub(crate) unsafe fn queue(
+        self: &Arc<Self>,
+        direction: Direction,
+        waiter: Pin<&Waiter>,
+    ) -> io::Result<bool> {
+        loop {
+            let mut state = self.state.lock();
+            if state.home.is_none() && !state.moving && !state.closed {
+                drop(state);
+                match with_local(|local| Arc::clone(local.shared())) {
+                    Some(here) => self.settle_at(here)?,
+                    // An OS thread has no reactor: the global runtime has one.
+                    None => {
+                        self.settle_at(Arc::clone(&crate::runtime::global()?.core().workers()[0]))?
+                    }
+                }
+                continue;
+            }
+            // SAFETY: the caller's promise.
+            unsafe { state.waiting(direction).more.push(waiter) };
+            // AcqRel, one word: either we see the bits of an event, or the event sees that we wait.
+            let before = self.readiness.fetch_or(direction.waiting(), AcqRel);
+            return Ok(before & (direction.bit() | direction.end()) == 0);
+        }
+    }
+
+    /// Takes the waiter of a select out, if it is still in.
+    pub(crate) fn leave(&self, direction: Direction, waiter: Pin<&Waiter>) {
+        let mut state = self.state.lock();
+        let waiting = state.waiting(direction);
+        waiting.more.remove(waiter);
+        if waiting.is_empty() {
+            self.readiness.fetch_and(!direction.waiting(), AcqRel);
+        }
+    }
+
     #[inline]
     fn open(&self, direction: Direction) -> Result<Episode, Ended> {
         let reason = match direction {
@@ -425,6 +471,10 @@ impl Source {
         let Some(here) = with_local(|local| Arc::clone(local.shared())) else {
             return Ok(());
         };
+        self.settle_at(here)
+    }
+
+    fn settle_at(self: &Arc<Self>, here: Arc<Shared>) -> io::Result<()> {
         {
             let mut state = self.state.lock();
             if state.moving || state.closed {

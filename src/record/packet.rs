@@ -18,7 +18,7 @@ use std::any::Any;
 use std::cell::UnsafeCell;
 use std::mem::{self, ManuallyDrop, MaybeUninit};
 use std::panic::{self, AssertUnwindSafe};
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 use super::{JOIN_BUSY, JOIN_DETACHED, JOIN_DONE, JOIN_EMPTY, Record, RecordRef, Start, arena};
@@ -244,8 +244,8 @@ where
         waiter => {
             // SAFETY: a waiter that is in the word stays valid until it takes itself out, which
             // it can do only while the word is not BUSY.
-            let target = unsafe { &(*(waiter as *const JoinWaiter)).target };
-            let wake = target.claim(CLAIM_WOKEN);
+            let waiter = unsafe { &*(waiter as *const JoinWaiter) };
+            let wake = waiter.target.claim(CLAIM_WOKEN + waiter.tag);
             record.join.store(JOIN_DONE, Release);
             if let Some(wake) = wake {
                 wake.wake();
@@ -294,8 +294,35 @@ unsafe fn drop_result<F, S, H>(at: NonNull<Record>) {
 }
 
 /// Who waits for the end of a thread; in the joiner's frame.
-struct JoinWaiter {
-    target: Target,
+pub(crate) struct JoinWaiter {
+    pub(crate) target: Target,
+    pub(crate) tag: u32,
+}
+
+impl JoinWaiter {
+    /// Waits for the end of a thread, until `leave`. `false`: it has ended, or is about to say so.
+    ///
+    /// # Safety
+    ///
+    /// The waiter leaves before it goes away or moves. The caller has the only handle of the thread.
+    pub(crate) unsafe fn queue(&self, record: &RecordRef) -> bool {
+        let at = ptr::from_ref(self) as usize;
+        let queued = record
+            .join
+            .compare_exchange(JOIN_EMPTY, at, AcqRel, Relaxed);
+        queued.is_ok()
+    }
+
+    /// Ends what `queue` has begun, whether it did or not.
+    pub(crate) fn leave(&self, record: &RecordRef) {
+        let at = ptr::from_ref(self) as usize;
+        let left = record
+            .join
+            .compare_exchange(at, JOIN_EMPTY, AcqRel, Relaxed);
+        if left.is_err() {
+            wait_while_busy(record);
+        }
+    }
 }
 
 /// Waits until the thread has ended.
@@ -322,6 +349,7 @@ fn wait_end_slow(record: &RecordRef, cancellable: bool, deadline: Option<u64>) -
         };
         let waiter = JoinWaiter {
             target: episode.target(),
+            tag: 0,
         };
         let at = (&raw const waiter) as usize;
         let ended = if record

@@ -244,6 +244,14 @@ impl Section {
         (top - record.stack_class().slot_bytes()..top).contains(&sp)
     }
 
+    /// Spends a credit of the thread, and yields when there are none left.
+    #[inline(always)]
+    pub(crate) fn spend_credit(&self) {
+        if !self.local().spend_credit() {
+            self.yield_now();
+        }
+    }
+
     /// Switches away and stays runnable.
     #[inline(always)]
     pub(crate) fn yield_now(&self) {

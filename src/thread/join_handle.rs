@@ -31,7 +31,7 @@ impl<T> JoinHandle<T> {
         }
     }
 
-    fn record(&self) -> &RecordRef {
+    pub(crate) fn record(&self) -> &RecordRef {
         self.thread
             .record()
             .expect("greenrt: a join handle of an OS thread")

@@ -14,6 +14,7 @@ mod support;
 
 mod c_code;
 mod cancel;
+mod channel;
 mod debug;
 mod exploits;
 mod fairness;
@@ -36,8 +37,10 @@ mod resources;
 mod runtime;
 mod same;
 mod scope;
+mod select;
 mod smoke;
 mod spawn;
+mod sync;
 mod thread_locals;
 mod time;
 mod timeout;
