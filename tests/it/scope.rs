@@ -229,10 +229,14 @@ fn a_cancel_of_the_owner_ends_its_threads_before_its_frame() {
 #[test]
 fn a_limit_around_a_scope_ends_its_threads_before_its_frame() {
     on_each_runtime_and_off(|| {
-        let log = Log::new();
-        let result = timeout(Duration::from_millis(2), || lend(&log, || ()));
-        assert!(result.is_err());
-        assert_eq!(log.text(), "child child child");
+        // On a busy machine some may not have begun when the time is over.
+        let all_ended = [2, 20, 200, 2000].into_iter().any(|limit| {
+            let log = Log::new();
+            let limit = Duration::from_millis(limit);
+            assert!(timeout(limit, || lend(&log, || ())).is_err());
+            log.text() == "child child child"
+        });
+        assert!(all_ended);
     });
     on_each_runtime(|| {
         let log = Log::new();
