@@ -164,12 +164,6 @@ impl Interrupt {
     }
 }
 
-/// Whether the calling thread unwinds because it was interrupted, and not because it panicked.
-#[cold]
-pub(crate) fn unwinds_by_interrupt() -> bool {
-    std::thread::panicking() && Holder::current().with(|limits| limits.grace.get().is_some())
-}
-
 /// Whether a payload is that of an interrupt, and not of a panic.
 pub(crate) fn is_interrupt(payload: &(dyn Any + Send)) -> bool {
     payload.is::<Cancelled>() || payload.is::<LimitPassed>()
