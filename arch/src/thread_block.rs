@@ -66,7 +66,7 @@
 //! `examples/thread_blocks.rs` measures it. A block is libc's record, 2.3 KiB, and the thread-locals
 //! of all modules with libc's reserve, 2 KiB at least; besides, the dynamic linker allocates some
 //! 300 bytes. An allocator other than libc's that keeps a heap per thread makes one for each green
-//! thread that allocates, and gives it up at its end: 130 KiB with jemalloc, 1.1 MiB with mimalloc.
+//! thread that allocates, tens or hundreds of KiB large, and gives it up at its end.
 //!
 //! # Considered and left out
 //!
