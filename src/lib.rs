@@ -38,8 +38,8 @@
 //!
 //! # What waits without blocking
 //!
-//! [`sleep`], [`park`], [`JoinHandle::join`], the end of a [`scope`], and every operation of
-//! [`lowlevel::Io`]. The crate `greenstd` mirrors std's modules on top of these. Whatever else
+//! [`sleep`], [`park`], [`JoinHandle::join`], the end of a [`scope`], everything in [`sync`] (channels,
+//! locks and the like, and [`select!`] over several of them), and every operation of [`lowlevel::Io`]. The crate `greenstd` mirrors std's modules on top of these. Whatever else
 //! blocks (std's own sockets and locks, files, name resolution, a long computation) blocks the
 //! worker and with it the green threads that it runs; [`yield_now`] in a computation lets them
 //! have their turn. A call that succeeds without waiting spends one of 128 credits, and yields at

@@ -8,10 +8,11 @@
 //! Every operation that may wait is a point: a cancelled green thread, or one around which a
 //! [`timeout`](crate::timeout) has passed, unwinds from it. It then has done nothing: no message, no
 //! permit and no lock was taken, and none is lost. Names with `try_` never wait and never unwind.
+//! A [`Mutex`] that is free is locked without looking whether the thread was cancelled.
 //!
 //! # Fairness
 //!
-//! Who waits is served in the order of coming. An operation that succeeds without waiting spends a
+//! Who waits is served in the order of coming (a [`Mutex`] says when not). An operation that succeeds without waiting spends a
 //! credit, and after 128 of them the thread yields, so that who finds everything ready for ever
 //! starves nobody.
 
