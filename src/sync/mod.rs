@@ -12,9 +12,9 @@
 //!
 //! # Fairness
 //!
-//! Who waits is served in the order of coming (a [`Mutex`] says when not). An operation that succeeds without waiting spends a
-//! credit, and after 128 of them the thread yields, so that who finds everything ready for ever
-//! starves nobody.
+//! Who waits is served in the order of coming (a [`Mutex`] says when not). An operation that succeeds
+//! without waiting spends a credit, and after 128 of them the thread yields, so that who finds
+//! everything ready for ever starves nobody.
 
 mod barrier;
 pub mod channel;
