@@ -39,7 +39,8 @@
 //!
 //! # What waits without blocking
 //!
-//! [`sleep`], [`park`], [`JoinHandle::join`], the end of a [`scope`], and every operation of
+//! [`sleep`], [`park`], [`JoinHandle::join`], the end of a [`scope`], everything in [`sync`] (channels,
+//! locks and the like, and [`select!`] over several of them), and every operation of
 //! [`lowlevel::Io`]. The crate `greenstd` mirrors std's modules on top of these. Whatever else
 //! blocks (std's own sockets, files, name resolution, a long computation) blocks the worker and
 //! with it the green threads that it runs; [`yield_now`] in a computation lets them have their

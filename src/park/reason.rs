@@ -43,6 +43,8 @@ kinds! {
     RECEIVE = 17, "a message";
     SELECT = 18, "select";
     MUTEX = 19, "a mutex";
+    READ_LOCK = 20, "a lock, to read";
+    WRITE_LOCK = 21, "a lock, to write";
     CONDVAR = 22, "a condition variable";
     SEMAPHORE = 23, "permits of a semaphore";
     EVENT = 24, "an event";

@@ -459,7 +459,8 @@ impl Local {
         self.shared.has_more_than(other).then_some(&**other)
     }
 
-    fn random_below(&self, n: usize) -> usize {
+    #[inline]
+    pub(crate) fn random_below(&self, n: usize) -> usize {
         // Xorshift: only has to spread.
         let mut x = self.rng.get();
         x ^= x << 13;

@@ -1,10 +1,5 @@
 //! Channels: between green threads, OS threads, and both.
 
-#![expect(
-    clippy::disallowed_methods,
-    reason = "plain OS threads are part of what is tested"
-)]
-
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;

@@ -87,7 +87,7 @@ fn it_waits_for_whatever_comes_first() {
                 timeout(time) => 't',
             };
             assert_eq!(got, ['a', 's', 'j', 't'][first]);
-            assert_eq!(receive_b.try_recv().is_ok(), true);
+            assert!(receive_b.try_recv().is_ok());
             cancel(&thread);
             wait_until(|| os.is_finished());
             os.join().unwrap();

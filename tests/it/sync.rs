@@ -1,10 +1,5 @@
 //! Locks and the like whose waits can be cancelled.
 
-#![expect(
-    clippy::disallowed_methods,
-    reason = "plain OS threads are part of what is tested"
-)]
-
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -13,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use greenrt::lowlevel::cancel;
 use greenrt::sync::{
-    Barrier, Condvar, Event, Mutex, MutexGuard, OneShot, Permit, Semaphore, TryLockError, WaitGroup,
+    Barrier, Condvar, Event, Mutex, MutexGuard, OneShot, Permit, RwLock, Semaphore, TryLockError,
+    WaitGroup,
 };
 use greenrt::{Cancelled, spawn, timeout, yield_now};
 
@@ -193,6 +189,68 @@ fn a_cancelled_wait_of_a_condvar_has_not_the_mutex() {
 }
 
 #[test]
+fn a_lock_has_many_readers_or_one_writer() {
+    on_each_runtime_and_off(|| {
+        let lock = Arc::new(RwLock::new((0, 0)));
+        on_both(6, {
+            let lock = Arc::clone(&lock);
+            move |number| {
+                for _ in 0..30 {
+                    if number < 2 {
+                        let mut guard = lock.write().unwrap();
+                        guard.0 += 1;
+                        yield_now();
+                        guard.1 += 1;
+                    } else {
+                        let guard = lock.read().unwrap();
+                        yield_now();
+                        assert_eq!(guard.0, guard.1);
+                    }
+                }
+            }
+        });
+        assert_eq!(*lock.read().unwrap(), (60, 60));
+        let reader = lock.read().unwrap();
+        assert!(lock.try_read().is_ok() && lock.try_write().is_err());
+        assert!(lock.write_timeout(SOON).is_err());
+        drop(reader);
+        let writer = lock.write().unwrap();
+        assert!(lock.try_read().is_err() && lock.read_timeout(SOON).is_err());
+        drop(writer);
+        assert!(lock.try_write().is_ok());
+    });
+}
+
+#[test]
+fn a_writer_that_gives_up_lets_readers_behind_it_pass() {
+    on_each_runtime(|| {
+        let lock = Arc::new(RwLock::new(()));
+        let reading = lock.read().unwrap();
+        let writer = spawn({
+            let lock = Arc::clone(&lock);
+            move || drop(lock.write().unwrap())
+        });
+        wait_until(|| lock.try_read().is_err());
+        let reader = spawn({
+            let lock = Arc::clone(&lock);
+            move || drop(lock.read().unwrap())
+        });
+        (0..5).for_each(|_| yield_now());
+        assert!(!reader.is_finished(), "it is behind the writer");
+        cancel(writer.thread());
+        assert!(writer.join().unwrap_err().is::<Cancelled>());
+        reader.join().unwrap();
+        drop(reading);
+        assert!(!lock.is_poisoned() && lock.try_write().is_ok());
+        let panicked = panic::catch_unwind(AssertUnwindSafe(|| {
+            let _guard = lock.write().unwrap();
+            panic!("{EXPECTED}");
+        }));
+        assert!(panicked.is_err() && lock.is_poisoned());
+    });
+}
+
+#[test]
 fn a_semaphore_serves_in_order() {
     on_one_worker(|| {
         let semaphore = Arc::new(Semaphore::new(2));
@@ -347,7 +405,9 @@ fn a_barrier_opens_when_all_have_come() {
         // Who has left does not count.
         on_both(4, {
             let barrier = Arc::clone(&barrier);
-            move |_| drop(barrier.wait())
+            move |_| {
+                barrier.wait();
+            }
         });
         assert!(Barrier::new(1).wait().is_leader() && Barrier::new(0).wait().is_leader());
     });
@@ -393,18 +453,25 @@ fn cancel_and_deadline_racing_with_wake_ups_lose_nothing() {
             runtime.run(move || {
                 let semaphore = Arc::new(Semaphore::bounded(3));
                 let mutex = Arc::new(Mutex::new(0_usize));
+                let lock = Arc::new(RwLock::new(()));
                 let changed = Arc::new(Condvar::new());
                 let n_locked = Arc::new(AtomicUsize::new(0));
                 let threads: Vec<_> = (0..10)
                     .map(|number| {
                         let mut random = random.fork();
                         let (semaphore, mutex) = (Arc::clone(&semaphore), Arc::clone(&mutex));
+                        let lock = Arc::clone(&lock);
                         let (changed, n_locked) = (Arc::clone(&changed), Arc::clone(&n_locked));
                         spawn(move || {
                             for _ in 0..8 {
                                 let time = Duration::from_nanos(random.below(20_000));
                                 random.dawdle(200);
-                                match (number % 3, random.below(2)) {
+                                match (number % 4, random.below(2)) {
+                                    (3, 0) => drop(lock.write_timeout(time)),
+                                    (3, _) => {
+                                        let _guard = lock.read().unwrap();
+                                        yield_now();
+                                    }
                                     (0, 0) => drop(semaphore.acquire_timeout(2, time)),
                                     (0, _) => drop(semaphore.acquire()),
                                     (1, n) => {
@@ -441,6 +508,7 @@ fn cancel_and_deadline_racing_with_wake_ups_lose_nothing() {
                     }
                 }
                 assert_eq!(semaphore.available(), 3);
+                assert!(lock.try_write().is_ok());
                 assert_eq!(*mutex.try_lock().unwrap(), n_locked.load(Relaxed));
                 let lock_and_unlock = || drop(mutex.lock().unwrap());
                 lock_and_unlock();
@@ -457,6 +525,7 @@ fn what_may_be_sent_and_shared() {
     send::<Mutex<std::cell::Cell<u8>>>();
     sync::<Mutex<std::cell::Cell<u8>>>();
     sync::<MutexGuard<'_, u8>>();
+    sync::<RwLock<u8>>();
     send::<Permit<'_>>();
     sync::<Semaphore>();
     sync::<Event>();

@@ -70,6 +70,13 @@ const EACH: &[&str] = &["CPU ns", "wall ns"];
 const PER_REQUEST: &[&str] = &["CPU us", "requests/s", "p50 us", "p99 us"];
 
 const YIELD: &[Goal] = &[Goal::new(0, AtMost(15.0), AtMost(40.0))];
+const PING_PONG: &[Goal] = &[Goal::new(0, AtMost(120.0), AtMost(180.0))];
+const FOUR_TO_FOUR: &[Goal] = &[
+    Goal::both(0, Times(1.0, Tokio)),
+    Goal::both(0, Times(1.0, May)),
+    Goal::both(0, Times(1.0, Threads)),
+];
+const CONTENDERS: &[Goal] = &[Goal::new(0, AtMost(180.0), AtMost(280.0))];
 const SPAWN: &[Goal] = &[Goal::new(0, AtMost(100.0), AtMost(200.0))];
 const SPAWN_ALL: &[Goal] = &[Goal::new(0, AtMost(200.0), AtMost(300.0))];
 const SKYNET: &[Goal] = &[Goal::new(1, AtMost(0.4), AtMost(0.8))];
@@ -147,9 +154,15 @@ fn rows() -> Vec<Row> {
     vec![
         work("yield/2", "yield_2", YIELD),
         work("yield/1000", "yield_1000", YIELD),
+        work("channel/ping_pong", "ping_pong", PING_PONG),
         Row {
-            note: "greenrt has no channels yet: it parks and unparks, so this shows no goal",
-            ..work("channel/ping_pong", "ping_pong", &[])
+            note: "tokio's receiver is shared by a mutex; may's channel is unbounded; on OS threads \
+                   crossbeam's",
+            ..work("channel/4_to_4_bounded_64", "four_to_four", FOUR_TO_FOUR)
+        },
+        Row {
+            note: "may's mutex is unfair",
+            ..work("mutex/1000_contenders", "contenders", CONTENDERS)
         },
         work("spawn/join", "spawn_join", SPAWN),
         work("spawn/100k_then_join", "spawn_burst", SPAWN_ALL),

@@ -240,14 +240,15 @@ impl<T> Channel<T> {
     }
 
     pub(super) fn try_send(&self, message: T) -> Result<(), TrySendError<T>> {
+        let section = Section::enter_green();
         let result = self.attempt_send(message);
-        wait::end(Section::enter_green());
+        wait::end(section);
         result
     }
 
-    /// Sends if that needs no waiting; spends nothing.
+    /// Sends if that needs no waiting; spends nothing. A section is open.
+    #[inline]
     pub(crate) fn attempt_send(&self, message: T) -> Result<(), TrySendError<T>> {
-        let _section = Section::enter_green();
         let sent = self.state.lock().send(message, self.capacity);
         match sent {
             Sent::Done(wake) => {
@@ -309,14 +310,15 @@ impl<T> Channel<T> {
     }
 
     pub(super) fn try_receive(&self) -> Result<T, TryRecvError> {
+        let section = Section::enter_green();
         let result = self.attempt_receive();
-        wait::end(Section::enter_green());
+        wait::end(section);
         result
     }
 
-    /// Receives if that needs no waiting; spends nothing.
+    /// Receives if that needs no waiting; spends nothing. A section is open.
+    #[inline]
     pub(crate) fn attempt_receive(&self) -> Result<T, TryRecvError> {
-        let _section = Section::enter_green();
         let received = self.state.lock().receive();
         match received {
             Received::Message(message, wake) => {

@@ -20,7 +20,7 @@ pub trait Arm: Operation {}
 ///
 /// A select has its arms to itself while it goes on; it shares them with itself only.
 pub trait Operation {
-    /// Does it, if that needs no waiting; never unwinds.
+    /// Does it, if that needs no waiting; never unwinds. A section is open.
     #[doc(hidden)]
     fn attempt(&self, _: Private) -> bool;
 

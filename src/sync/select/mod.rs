@@ -132,7 +132,10 @@ pub fn select_among(arms: &mut [&mut dyn Arm], waits: bool) -> Option<usize> {
 fn select(arms: &[&mut dyn Arm], mut until: Until) -> Option<usize> {
     loop {
         let section = wait::begin();
-        let first = random_below(arms.len());
+        let first = match &section {
+            Some(section) => section.local().random_below(arms.len()),
+            None => random_below(arms.len()),
+        };
         for number in from(first, arms.len()) {
             if arms[number].attempt(PRIVATE) {
                 wait::end(section);
@@ -211,7 +214,7 @@ fn from(first: usize, n: usize) -> impl Iterator<Item = usize> {
     (first..n).chain(0..first)
 }
 
-/// Only has to spread, so that no arm is starved.
+/// For OS threads. Only has to spread, so that no arm is starved.
 fn random_below(n: usize) -> usize {
     thread_local! {
         static STATE: Cell<u64> = const { Cell::new(0) };

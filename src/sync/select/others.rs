@@ -163,7 +163,6 @@ impl Arm for ReadyArm<'_> {}
 
 impl Operation for ReadyArm<'_> {
     fn attempt(&self, _: Private) -> bool {
-        let _section = Section::enter_green();
         // Seen before the system is asked: an event that comes later is not cleared.
         let seen = self.source.ready(self.direction);
         let writable = self.direction == Direction::Write;
@@ -194,10 +193,8 @@ impl Operation for ReadyArm<'_> {
 
     fn woken(&self, private: Private) -> bool {
         // An edge wakes one waiter. This one may not do the operation that would wake the next.
-        {
-            let _section = Section::enter_green();
-            self.source.pass_on(self.direction);
-        }
+        let _section = Section::enter_green();
+        self.source.pass_on(self.direction);
         self.attempt(private)
     }
 }

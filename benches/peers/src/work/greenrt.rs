@@ -5,15 +5,20 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
+use greenrt::sync::{Mutex, channel};
 use greenrt::{JoinHandle, park, sleep, spawn, yield_now};
 
-use super::{Work, count_spawn, durations, make_room_for_late, note_late};
+use super::{
+    N_CONTENDERS, N_ENDS, ROOM, Work, count_spawn, durations, make_room_for_late, note_late,
+};
 use crate::child::{Cost, Watch};
 
 pub(super) fn run(work: Work, n: u64) -> Cost {
     greenrt::run(|| match work {
         Work::Yield(n_threads) => yields(n_threads, n),
         Work::PingPong => ping_pong(n),
+        Work::FourToFour => four_to_four(n),
+        Work::Contenders => contenders(n),
         Work::SpawnJoin => {
             let watch = Watch::start();
             (0..n).for_each(|_| spawn(|| ()).join().unwrap());
@@ -53,37 +58,61 @@ fn yields(n_threads: u64, n: u64) -> Cost {
     watch.stop(each * n_threads)
 }
 
-/// Until there are channels: a word each way, and the waist's own wake-up.
 fn ping_pong(n: u64) -> Cost {
-    let (there, back) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
-    let receive = |word: &AtomicU64| {
-        loop {
-            match word.swap(0, Relaxed) {
-                0 => park(),
-                number => return number,
-            }
-        }
-    };
-    let main = greenrt::current();
-    let echo = spawn({
-        let (there, back) = (Arc::clone(&there), Arc::clone(&back));
-        move || {
-            for _ in 0..n {
-                let number = receive(&there);
-                back.store(number, Relaxed);
-                main.unpark();
-            }
+    let (there, receive_there) = channel::bounded::<u64>(1);
+    let (back, receive_back) = channel::bounded::<u64>(1);
+    let echo = spawn(move || {
+        while let Ok(number) = receive_there.recv() {
+            back.send(number).unwrap();
         }
     });
     let watch = Watch::start();
-    for number in 1..=n {
-        there.store(number, Relaxed);
-        echo.thread().unpark();
-        assert_eq!(receive(&back), number);
+    for number in 0..n {
+        there.send(number).unwrap();
+        assert_eq!(receive_back.recv(), Ok(number));
     }
     let cost = watch.stop(n);
+    drop(there);
     echo.join().unwrap();
     cost
+}
+
+fn four_to_four(n: u64) -> Cost {
+    let each = n / N_ENDS + 1;
+    let (sender, receiver) = channel::bounded::<u64>(ROOM);
+    let watch = Watch::start();
+    let mut threads = Vec::new();
+    for _ in 0..N_ENDS {
+        let (sender, receiver) = (sender.clone(), receiver.clone());
+        threads.push(spawn(move || {
+            (0..each).for_each(|number| sender.send(number).unwrap())
+        }));
+        threads.push(spawn(move || while receiver.recv().is_ok() {}));
+    }
+    drop((sender, receiver));
+    join_all(threads);
+    watch.stop(each * N_ENDS)
+}
+
+fn contenders(n: u64) -> Cost {
+    let each = n / N_CONTENDERS + 1;
+    let mutex = Arc::new(Mutex::new(0_u64));
+    let body = |mutex: Arc<Mutex<u64>>| {
+        move || {
+            for _ in 0..each {
+                let mut sum = mutex.lock().unwrap();
+                yield_now();
+                *sum += 1;
+            }
+        }
+    };
+    let watch = Watch::start();
+    join_all(
+        (0..N_CONTENDERS)
+            .map(|_| spawn(body(Arc::clone(&mutex))))
+            .collect(),
+    );
+    watch.stop(each * N_CONTENDERS)
 }
 
 fn skynet(first: u64, n_leaves: u64) -> u64 {

@@ -1,13 +1,14 @@
 //! The workloads on may.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use may::coroutine::{JoinHandle, park, sleep, yield_now};
-use may::sync::mpsc;
+use may::sync::{Mutex, mpmc, mpsc};
 
-use super::{Work, count_spawn, durations, make_room_for_late, note_late};
+use super::{N_CONTENDERS, N_ENDS, Work, count_spawn, durations, make_room_for_late, note_late};
 use crate::child::{Cost, Watch};
 
 pub(super) fn run(work: Work, n: u64) -> Cost {
@@ -43,6 +44,8 @@ fn body(work: Work, n: u64) -> Cost {
             watch.stop(each * n_coroutines)
         }
         Work::PingPong => ping_pong(n),
+        Work::FourToFour => four_to_four(n),
+        Work::Contenders => contenders(n),
         Work::SpawnJoin => {
             let watch = Watch::start();
             (0..n).for_each(|_| spawn(|| ()).join().unwrap());
@@ -107,6 +110,45 @@ fn ping_pong(n: u64) -> Cost {
     drop(there);
     echo.join().unwrap();
     cost
+}
+
+/// may's channel for many receivers has room for any number of messages.
+fn four_to_four(n: u64) -> Cost {
+    let each = n / N_ENDS + 1;
+    let (sender, receiver) = mpmc::channel::<u64>();
+    let watch = Watch::start();
+    let mut coroutines = Vec::new();
+    for _ in 0..N_ENDS {
+        let (sender, receiver) = (sender.clone(), receiver.clone());
+        coroutines.push(spawn(move || {
+            (0..each).for_each(|number| sender.send(number).unwrap())
+        }));
+        coroutines.push(spawn(move || while receiver.recv().is_ok() {}));
+    }
+    drop((sender, receiver));
+    join_all(coroutines);
+    watch.stop(each * N_ENDS)
+}
+
+fn contenders(n: u64) -> Cost {
+    let each = n / N_CONTENDERS + 1;
+    let mutex = Arc::new(Mutex::new(0_u64));
+    let body = |mutex: Arc<Mutex<u64>>| {
+        move || {
+            for _ in 0..each {
+                let mut sum = mutex.lock().unwrap();
+                yield_now();
+                *sum += 1;
+            }
+        }
+    };
+    let watch = Watch::start();
+    join_all(
+        (0..N_CONTENDERS)
+            .map(|_| spawn(body(Arc::clone(&mutex))))
+            .collect(),
+    );
+    watch.stop(each * N_CONTENDERS)
 }
 
 fn skynet(first: u64, n_leaves: u64) -> u64 {

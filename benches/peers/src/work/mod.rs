@@ -25,6 +25,10 @@ enum Work {
     Yield(u64),
     /// Two hand a number to each other and back.
     PingPong,
+    /// Four send and four receive, by one channel with room for `ROOM` messages.
+    FourToFour,
+    /// A thousand want one mutex, and yield while they have it.
+    Contenders,
     /// One after the other is spawned and joined.
     SpawnJoin,
     /// All are spawned, then all are joined.
@@ -36,6 +40,10 @@ enum Work {
     /// All wait for something that does not come.
     Parked,
 }
+
+const N_ENDS: u64 = 4;
+const ROOM: usize = 64;
+const N_CONTENDERS: u64 = 1000;
 
 /// Does the work and prints what it has cost.
 pub(crate) fn child(work: &str, runtime: &str) {
@@ -64,6 +72,8 @@ pub(crate) fn child(work: &str, runtime: &str) {
         "yield_2" => print_each(timed(|n| run(Work::Yield(2), n))),
         "yield_1000" => print_each(timed(|n| run(Work::Yield(1000), n))),
         "ping_pong" => print_each(timed(|n| run(Work::PingPong, n))),
+        "four_to_four" => print_each(timed(|n| run(Work::FourToFour, n))),
+        "contenders" => print_each(timed(|n| run(Work::Contenders, n))),
         "spawn_join" => print_each(timed(|n| run(Work::SpawnJoin, n))),
         "spawn_burst" => print_each(warm(5, || run(Work::SpawnBurst, 100_000))),
         "skynet" => print_whole(run(Work::Skynet, 1_000_000)),

@@ -3,13 +3,15 @@
 use std::cell::Cell;
 use std::future::pending;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Instant;
 
 use smol::channel;
 use smol::future::yield_now;
+use smol::lock::Mutex;
 use smol::{LocalExecutor, Task, Timer};
 
-use super::{Work, durations, make_room_for_late, note_late};
+use super::{N_CONTENDERS, N_ENDS, ROOM, Work, durations, make_room_for_late, note_late};
 use crate::child::{Cost, Watch};
 
 type Executor = &'static LocalExecutor<'static>;
@@ -37,6 +39,8 @@ async fn body(executor: Executor, work: Work, n: u64) -> Cost {
             watch.stop(each * n_tasks)
         }
         Work::PingPong => ping_pong(executor, n).await,
+        Work::FourToFour => four_to_four(executor, n).await,
+        Work::Contenders => contenders(executor, n).await,
         Work::SpawnJoin => {
             let watch = Watch::start();
             for _ in 0..n {
@@ -107,6 +111,45 @@ async fn ping_pong(executor: Executor, n: u64) -> Cost {
     drop(there);
     echo.await;
     cost
+}
+
+async fn four_to_four(executor: Executor, n: u64) -> Cost {
+    let each = n / N_ENDS + 1;
+    let (sender, receiver) = channel::bounded::<u64>(ROOM);
+    let watch = Watch::start();
+    let mut tasks = Vec::new();
+    for _ in 0..N_ENDS {
+        let (sender, receiver) = (sender.clone(), receiver.clone());
+        tasks.push(executor.spawn(async move {
+            for number in 0..each {
+                sender.send(number).await.unwrap();
+            }
+        }));
+        tasks.push(executor.spawn(async move { while receiver.recv().await.is_ok() {} }));
+    }
+    drop((sender, receiver));
+    join_all(tasks).await;
+    watch.stop(each * N_ENDS)
+}
+
+async fn contenders(executor: Executor, n: u64) -> Cost {
+    let each = n / N_CONTENDERS + 1;
+    let mutex = Arc::new(Mutex::new(0_u64));
+    let task = |mutex: Arc<Mutex<u64>>| async move {
+        for _ in 0..each {
+            let mut sum = mutex.lock().await;
+            yield_now().await;
+            *sum += 1;
+        }
+    };
+    let watch = Watch::start();
+    join_all(
+        (0..N_CONTENDERS)
+            .map(|_| executor.spawn(task(Arc::clone(&mutex))))
+            .collect(),
+    )
+    .await;
+    watch.stop(each * N_CONTENDERS)
 }
 
 fn skynet(executor: Executor, first: u64, n_leaves: u64) -> Pin<Box<dyn Future<Output = u64>>> {

@@ -2,15 +2,16 @@
 
 use std::cell::Cell;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::runtime::Builder;
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 use tokio::task::{JoinHandle, yield_now};
 use tokio::time::sleep;
 use tokio::{spawn, task};
 
-use super::{Work, durations, make_room_for_late, note_late};
+use super::{N_CONTENDERS, N_ENDS, ROOM, Work, durations, make_room_for_late, note_late};
 use crate::child::{Cost, Watch};
 
 thread_local! {
@@ -45,6 +46,8 @@ async fn body(work: Work, n: u64) -> Cost {
             watch.stop(each * n_tasks)
         }
         Work::PingPong => ping_pong(n).await,
+        Work::FourToFour => four_to_four(n).await,
+        Work::Contenders => contenders(n).await,
         Work::SpawnJoin => {
             let watch = Watch::start();
             for _ in 0..n {
@@ -109,6 +112,49 @@ async fn ping_pong(n: u64) -> Cost {
     drop(there);
     echo.await.unwrap();
     cost
+}
+
+/// tokio's channel has one receiver, which four share.
+async fn four_to_four(n: u64) -> Cost {
+    let each = n / N_ENDS + 1;
+    let (sender, receiver) = mpsc::channel::<u64>(ROOM);
+    let receiver = Arc::new(Mutex::new(receiver));
+    let watch = Watch::start();
+    let mut tasks = Vec::new();
+    for _ in 0..N_ENDS {
+        let (sender, receiver) = (sender.clone(), Arc::clone(&receiver));
+        tasks.push(spawn(async move {
+            for number in 0..each {
+                sender.send(number).await.unwrap();
+            }
+        }));
+        tasks.push(spawn(async move {
+            while receiver.lock().await.recv().await.is_some() {}
+        }));
+    }
+    drop(sender);
+    join_all(tasks).await;
+    watch.stop(each * N_ENDS)
+}
+
+async fn contenders(n: u64) -> Cost {
+    let each = n / N_CONTENDERS + 1;
+    let mutex = Arc::new(Mutex::new(0_u64));
+    let task = |mutex: Arc<Mutex<u64>>| async move {
+        for _ in 0..each {
+            let mut sum = mutex.lock().await;
+            yield_now().await;
+            *sum += 1;
+        }
+    };
+    let watch = Watch::start();
+    join_all(
+        (0..N_CONTENDERS)
+            .map(|_| spawn(task(Arc::clone(&mutex))))
+            .collect(),
+    )
+    .await;
+    watch.stop(each * N_CONTENDERS)
 }
 
 fn skynet(first: u64, n_leaves: u64) -> Pin<Box<dyn Future<Output = u64> + Send>> {
