@@ -129,6 +129,8 @@ mod thread_locals;
 #[cfg(not(loom))]
 mod timer;
 #[cfg(not(loom))]
+mod wait_cell;
+#[cfg(not(loom))]
 mod wait_queue;
 
 /// Under the model checker only the files that argue about interleavings are built.

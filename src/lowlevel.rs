@@ -18,6 +18,7 @@ use crate::park;
 pub use crate::reactor::io::Io;
 use crate::thread::Thread;
 pub use crate::thread_data::{ThreadData, thread_data};
+pub use crate::wait_cell::WaitCell;
 
 /// Whether the caller is a green thread.
 #[inline]

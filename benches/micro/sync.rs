@@ -21,10 +21,14 @@ pub(crate) fn rows() -> Vec<Row> {
             let mutex = Mutex::new(0_u64);
             uncontended(n, || *black_box(&mutex).lock().unwrap() += 1)
         }),
-        row("mutex/uncontended_std", "the same with std's", |n| {
-            let mutex = std::sync::Mutex::new(0_u64);
-            uncontended(n, || *black_box(&mutex).lock().unwrap() += 1)
-        }),
+        row(
+            "mutex/uncontended_std_guarded_number",
+            "the same with std's",
+            |n| {
+                let mutex = std::sync::Mutex::new(0_u64);
+                uncontended(n, || *black_box(&mutex).lock().unwrap() += 1)
+            },
+        ),
         row(
             "mutex/1000_contenders",
             "a lock, a yield, an unlock",

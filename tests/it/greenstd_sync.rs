@@ -1,13 +1,13 @@
 //! Where greenstd's locks and channels are more than std's: fairness, threads of both kinds at once,
 //! cancellation, credits, tokens of `unpark`.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::catch_unwind;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::Duration;
 
-use greenrt::lowlevel::{cancel, on_green_thread};
+use greenrt::lowlevel::{WaitCell, cancel, on_green_thread};
 use greenrt::{Cancelled, Thread, spawn, timeout, yield_now};
 use greenstd::sync::mpsc::{RecvTimeoutError, channel, sync_channel};
 use greenstd::sync::{Barrier, Condvar, LazyLock, Mutex, Once, OnceLock, RwLock};
@@ -31,10 +31,13 @@ fn waits(thread: &Thread) -> bool {
 /// Who got the lock first, of `n` threads that take it again and again: the first `n_first`.
 fn first_owners(n: usize, n_first: usize, hold: fn()) -> Vec<usize> {
     let owners = Arc::new(Mutex::new(Vec::new()));
+    let n_come = Arc::new(AtomicUsize::new(0));
+    let before = owners.lock().unwrap();
     let threads: Vec<_> = (0..n)
         .map(|who| {
-            let owners = Arc::clone(&owners);
+            let (owners, n_come) = (Arc::clone(&owners), Arc::clone(&n_come));
             spawn(move || {
+                n_come.fetch_add(1, Relaxed);
                 loop {
                     let mut owners = owners.lock().unwrap();
                     if owners.len() >= n_first {
@@ -46,6 +49,9 @@ fn first_owners(n: usize, n_first: usize, hold: fn()) -> Vec<usize> {
             })
         })
         .collect();
+    // They begin together.
+    wait_until(|| n_come.load(Relaxed) == n && threads.iter().all(|t| waits(t.thread())));
+    drop(before);
     for thread in threads {
         thread.join().unwrap();
     }
@@ -465,25 +471,27 @@ fn a_cell_whose_maker_was_cancelled_is_made_by_the_next() {
         assert_eq!(next.join().unwrap(), 2);
         assert!(maker.join().unwrap_err().is::<Cancelled>());
         // The closure of a lazy value is gone with its maker.
-        let lazy: Arc<LazyLock<(), fn()>> = Arc::new(LazyLock::new(|| greenrt::sleep(HOUR)));
+        begun.store(false, Relaxed);
+        let has_begun = Arc::clone(&begun);
+        let make: Box<dyn FnOnce() + Send> = Box::new(move || {
+            begun.store(true, Relaxed);
+            greenrt::sleep(HOUR);
+        });
+        let lazy = Arc::new(LazyLock::new(make));
         let maker = {
             let lazy = Arc::clone(&lazy);
             spawn(move || **lazy)
         };
+        wait_until(|| has_begun.load(Relaxed));
         let next = {
             let lazy = Arc::clone(&lazy);
-            spawn(move || {
-                catch_unwind(AssertUnwindSafe(|| **lazy))
-                    .unwrap_err()
-                    .downcast_ref::<&str>()
-                    .map(|text| text.to_string())
-            })
+            spawn(move || panic_of(|| **lazy))
         };
-        wait_until(|| waits(next.thread()) || waits(maker.thread()));
+        wait_until(|| waits(next.thread()));
         cancel(maker.thread());
-        cancel(next.thread());
-        let texts = [maker.join().ok(), next.join().unwrap().map(drop)];
-        assert_eq!(texts.iter().flatten().count(), 1, "{texts:?}");
+        let text = next.join().unwrap();
+        assert_eq!(text, "LazyLock instance has previously been poisoned");
+        assert!(maker.join().unwrap_err().is::<Cancelled>());
     });
 }
 
@@ -744,5 +752,56 @@ fn a_mutex_under_random_load() {
             }
             assert_eq!(*mutex.lock().unwrap(), 8 * n_each);
         });
+    });
+}
+
+/// Two threads that wake each other, with limits that pass at the same time.
+#[test]
+fn a_cell_loses_no_wake() {
+    limited(|| {
+        for n_workers in [1, 2] {
+            let runtime = runtime(n_workers);
+            with_seeds(10, |random| {
+                let mut randoms = [random.fork(), random.fork()];
+                let cells = Arc::new([WaitCell::new(), WaitCell::new()]);
+                let turn = Arc::new(AtomicUsize::new(0));
+                let mut play = |who: usize, os: bool| {
+                    let (cells, turn) = (Arc::clone(&cells), Arc::clone(&turn));
+                    let mut random = randoms[who].clone();
+                    randoms[who].next();
+                    move || {
+                        assert_eq!(on_green_thread(), !os);
+                        for n in 0..100 {
+                            let mine = 2 * n + who;
+                            let must_wait = || turn.load(Relaxed) < mine;
+                            while must_wait() {
+                                let limit = Duration::from_micros(random.below(20));
+                                let sometimes = random.below(4) == 0;
+                                let deadline = sometimes.then(|| std::time::Instant::now() + limit);
+                                cells[who].wait(must_wait, deadline);
+                            }
+                            turn.store(mine + 1, Relaxed);
+                            cells[1 - who].wake();
+                        }
+                    }
+                };
+                let (one, other, third, fourth) = (
+                    play(0, false),
+                    play(1, false),
+                    play(0, false),
+                    play(1, true),
+                );
+                runtime.run(move || {
+                    let threads = [spawn(one), spawn(other)];
+                    threads
+                        .into_iter()
+                        .for_each(|thread| thread.join().unwrap());
+                });
+                turn.store(0, Relaxed);
+                let os = std::thread::spawn(fourth);
+                runtime.run(move || spawn(third).join().unwrap());
+                os.join().unwrap();
+            });
+        }
     });
 }

@@ -40,7 +40,7 @@ use std::time::{Duration, Instant};
 pub use std::sync::mpsc::{RecvError, RecvTimeoutError, SendError, TryRecvError, TrySendError};
 
 use greenrt::lowlevel::{
-    FutexWait, deadline_after, futex_wait, futex_wait_again, futex_wake, spend_credit,
+    FutexWait, WaitCell, deadline_after, futex_wait, futex_wait_again, futex_wake, spend_credit,
 };
 
 use super::lock::{Held, Lock};
@@ -59,6 +59,8 @@ struct Channel<T> {
     n_senders: AtomicUsize,
     /// Changes when the receiver, which waits, has something to look at.
     arrivals: AtomicU32,
+    /// Where the receiver waits.
+    receiver: WaitCell,
     /// Changes when a sender that waits may have something to do; only the first one is for senders
     /// to a channel whose bound is not zero.
     room: [AtomicU32; N_OFFER_WORDS],
@@ -99,6 +101,7 @@ impl<T> Channel<T> {
             bound,
             n_senders: AtomicUsize::new(1),
             arrivals: AtomicU32::new(0),
+            receiver: WaitCell::new(),
             room: [const { AtomicU32::new(0) }; N_OFFER_WORDS],
         })
     }
@@ -110,9 +113,11 @@ impl<T> Channel<T> {
             return;
         }
         queue.receiver_waits = false;
-        self.arrivals.fetch_add(1, Relaxed);
+        // Changed under the lock, so nobody else does.
+        let seen = self.arrivals.load(Relaxed);
+        self.arrivals.store(seen.wrapping_add(1), Relaxed);
         drop(queue);
-        futex_wake(&self.arrivals, 1);
+        self.receiver.wake();
     }
 
     #[inline]
@@ -284,7 +289,8 @@ impl<T> Channel<T> {
             queue.receiver_waits = true;
             let seen = self.arrivals.load(Relaxed);
             drop(queue);
-            timed_out = futex_wait(&self.arrivals, seen, deadline) == FutexWait::TimedOut;
+            let must_wait = || self.arrivals.load(Relaxed) == seen;
+            timed_out = self.receiver.wait(must_wait, deadline);
             queue = match self.take(self.queue.lock()) {
                 Ok(message) => return Ok(message),
                 Err(queue) => queue,
