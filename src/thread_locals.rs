@@ -30,9 +30,9 @@ use greenrt_arch::thread_block::{self, Support};
 /// is not `Send` may depend on them.
 ///
 /// What one costs depends on the allocator too, which may keep a heap for each thread that has used
-/// it. With 20,000 parked, each of which has allocated once: 9.9 KB of memory each with glibc's
-/// malloc, page tables included, 39 KB with jemalloc, 157 KB with mimalloc
-/// (`cargo test --release --test heap_jemalloc -- 20000`, and so `heap_glibc` and `heap_mimalloc`).
+/// it. With thousands parked, each of which has allocated once, in an unoptimised build: 14 KB of
+/// memory each with glibc's malloc, page tables included, 43 KB with jemalloc, 155 KB with mimalloc
+/// (`cargo test --test heap_glibc`, `heap_jemalloc`, `heap_mimalloc`, the line for one worker).
 /// It comes back when the threads have ended.
 ///
 /// Shared ones take half the memory and a tenth of the time of a switch. They are chosen by
