@@ -109,6 +109,8 @@ pub mod lowlevel;
 #[cfg(not(loom))]
 mod park;
 #[cfg(not(loom))]
+pub mod process;
+#[cfg(not(loom))]
 mod reactor;
 #[cfg(not(loom))]
 mod record;

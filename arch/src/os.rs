@@ -18,6 +18,10 @@
 //! | `poll`, `listen`     | the system calls, never an interposed function of that name          |
 //! | `receive`, `send`    | the same, of `recv` and `send`                                       |
 //! | `EPOLL`, `epoll_*`   | `false` and `Unsupported` where there is no such thing               |
+//! | `open_process`, `signal_process`, `die_with_parent` | or `Unsupported`                      |
+//! | `wait_id`            | `waitid` that never waits                                            |
+//! | `read_now`, `write_now` | reads and writes that never wait, or `EOPNOTSUPP`                 |
+//! | `poll_all`           | `poll` of several descriptors, for ever                              |
 //!
 //! †: async-signal-safe.
 //!

@@ -25,9 +25,15 @@ pub mod unix {
         pub use std::os::unix::net::SocketAddr;
     }
 
+    /// Commands and statuses of processes.
+    pub mod process {
+        pub use crate::process::unix::*;
+    }
+
     /// All extension traits, as std has them: for strings and descriptors, and for std's files,
     /// processes and threads.
     pub mod prelude {
+        pub use super::process::{CommandExt, ExitStatusExt};
         pub use std::os::unix::prelude::*;
     }
 }
