@@ -435,7 +435,7 @@ fn what_cannot_be_started_is_an_error() {
 fn standard_input_that_nobody_reads() {
     run(|| {
         // Whoever writes waits for room, and is told when there is nobody left to make some.
-        let mut child = sh("read line; sleep 1000 & wait")
+        let mut child = sh("read line; exec sleep 1000")
             .stdin(Stdio::piped())
             .spawn()
             .unwrap();
@@ -445,7 +445,6 @@ fn standard_input_that_nobody_reads() {
             error.kind()
         });
         thread::yield_now();
-        // The sleeper is a grandchild, which has its standard input from nowhere.
         child.kill().unwrap();
         child.wait().unwrap();
         assert_eq!(writer.join().unwrap(), ErrorKind::BrokenPipe);
