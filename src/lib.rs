@@ -101,6 +101,8 @@ mod clock;
 #[cfg(not(loom))]
 pub mod debug;
 #[cfg(not(loom))]
+mod fork;
+#[cfg(not(loom))]
 mod futex;
 #[cfg(not(loom))]
 mod generator;

@@ -63,6 +63,19 @@ impl<T> Lock<T> {
         unsafe { self.word.release() };
     }
 
+    /// Makes it as new.
+    ///
+    /// # Safety
+    ///
+    /// There is no other thread, and the caller neither holds the lock nor uses the value.
+    #[cfg(not(loom))]
+    pub(crate) unsafe fn renew(&self, value: T) {
+        self.word.renew();
+        // SAFETY: nobody else uses the value. What it was is left as it is: it may be half-way
+        // through some change.
+        unsafe { self.value.get().write(value) };
+    }
+
     /// The value, for whoever has acquired the lock.
     #[inline]
     pub(crate) fn value(&self) -> *mut T {
@@ -136,6 +149,10 @@ mod word {
     impl Word {
         pub(super) const fn new() -> Self {
             Word(AtomicU32::new(FREE))
+        }
+
+        pub(super) fn renew(&self) {
+            self.0.store(FREE, Relaxed);
         }
 
         #[inline]

@@ -52,6 +52,7 @@ kinds! {
     BARRIER = 26, "a barrier";
     ONE_SHOT = 27, "a value to be set";
     RELOCK = 28, "a mutex, not cancellable here";
+    LOST = 29, "nothing: it has not come along a fork";
 }
 
 impl Reason {
@@ -72,7 +73,7 @@ impl Reason {
         let kind = Reason(self.0 & !DETAIL);
         !matches!(
             kind,
-            Self::FRESH | Self::RUNNABLE | Self::RUNNING | Self::ENDED | Self::STACK
+            Self::FRESH | Self::RUNNABLE | Self::RUNNING | Self::ENDED | Self::STACK | Self::LOST
         )
     }
 

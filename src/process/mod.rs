@@ -47,7 +47,7 @@ pub use greenrt_arch::process::signal;
 
 pub use self::child::{Child, OnDrop};
 pub use self::command::Command;
-pub(crate) use self::spawner::on_spawning_thread;
+pub(crate) use self::spawner::{forget, hold_starting, on_spawning_thread};
 pub(crate) use self::waiting::wait_for;
 
 /// What can be asked of a child before it starts, beyond std. `greenstd::process::Command` has it.

@@ -10,13 +10,13 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::panic::{self, AssertUnwindSafe};
 use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicPtr, AtomicU32};
 use std::thread::Builder;
 use std::time::Duration;
 
 use greenrt_arch::process::{States, Which, look};
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::lowlevel::{futex_wait, futex_wake};
 use crate::scheduler::Section;
@@ -58,6 +58,16 @@ impl Orphan {
         // An error says that somebody else has taken it.
         !matches!(look(which, States::ENDED, false), Ok(None))
     }
+}
+
+/// Keeps others from starting the thread.
+pub(crate) fn hold_starting() -> MutexGuard<'static, ()> {
+    STARTING.lock()
+}
+
+/// In the child of a fork: the thread has not come along, and the next child starts another.
+pub(crate) fn forget() {
+    SPAWNER.store(ptr::null_mut(), Relaxed);
 }
 
 impl Spawner {

@@ -12,6 +12,7 @@ use greenrt_arch::{errno, fd};
 
 use super::source::{Direction, Source};
 use crate::cancel;
+use crate::fork;
 use crate::park::{self, Ended};
 use crate::scheduler::{self, Section};
 
@@ -50,7 +51,8 @@ struct Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        self.source.close(!self.shared.load(Relaxed));
+        let may_be_shared = self.shared.load(Relaxed) || fork::has_forked();
+        self.source.close(!may_be_shared);
     }
 }
 

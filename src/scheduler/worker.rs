@@ -26,7 +26,7 @@ use super::switch::{Family, Frame};
 use crate::clock::Clock;
 use crate::park::reason::Reason;
 use crate::park::word::{CLAIM_AGAIN, CLAIM_DEADLINE};
-use crate::reactor::{Events, Reactor};
+use crate::reactor::{Events, Reactor, Slots};
 use crate::record::arena::Cache;
 use crate::record::{Kin, Record, RecordRef};
 use crate::runtime::{self, Core};
@@ -232,6 +232,8 @@ pub(crate) struct Local {
     credits: Cell<u32>,
     /// The loop ends after the thread that runs now.
     stop: Cell<bool>,
+    /// This is the child of a fork, and the loop's caller waits for a thread that has not come along.
+    stray: Cell<bool>,
     /// The thread whose end stops the loop.
     main: Cell<Option<NonNull<Record>>>,
     ready: Owned<RunQueue>,
@@ -273,6 +275,7 @@ impl Local {
             round_began: Cell::new(0),
             credits: Cell::new(CREDITS),
             stop: Cell::new(false),
+            stray: Cell::new(false),
             main: Cell::new(None),
             ready: Owned::new(RunQueue::new()),
             woken: Owned::new(RunQueue::new()),
@@ -522,6 +525,31 @@ impl Local {
             None => record.set_kin(Kin::Caller),
             Some(kept) => record.set_kept(kept),
         }
+    }
+
+    /// In the child of a fork, called by the green thread that forked: it is the only one there is.
+    ///
+    /// # Safety
+    ///
+    /// There is no other thread, and `slots` are those of this worker's reactor.
+    pub(crate) unsafe fn survive_fork(&self, current: NonNull<Record>, slots: &mut Slots) {
+        self.ready.with(|ready| *ready = RunQueue::new());
+        self.woken.with(|woken| *woken = RunQueue::new());
+        self.timers.with(|timers| *timers = Timers::new());
+        self.starved.with(VecDeque::clear);
+        self.deaf.with(Vec::clear);
+        self.has_deaf.set(false);
+        while self.shared.fresh.take().is_some() {}
+        drop(self.shared.inbox.take());
+        self.shared.sleeper.awake();
+        // SAFETY: the caller's promise; a green thread calls this, so its worker is not in there.
+        unsafe { self.shared.reactor.renew(slots) };
+        self.shared.n_handed_in.store(0, Relaxed);
+        self.shared.n_started.store(1, Relaxed);
+        // All have ended but this one.
+        let n_lost = self.runtime.n_live() as isize - 1;
+        count(&self.shared.n_ended, n_lost);
+        self.stray.set(self.main.get() != Some(current));
     }
 
     // The loop.
@@ -851,6 +879,10 @@ impl Local {
         if self.main.get() == Some(at) {
             self.main.set(None);
             self.stop.set(true);
+        }
+        if self.stray.get() && self.runtime.n_live() == 0 {
+            // As where the last thread of a process ends.
+            std::process::exit(0);
         }
         self.feed_starved();
     }

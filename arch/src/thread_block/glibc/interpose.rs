@@ -236,6 +236,8 @@ unsafe fn correct_bounds(attr: *mut libc::pthread_attr_t) {
 
 extern "C" fn before_fork() {
     let Some(support) = ready() else { return };
+    // First, while thread-locals are whose they were: the child shall not find it taken.
+    registry::hold();
     if let Some(own) = Block::installed(support) {
         let home = own.home_of(support);
         // SAFETY: home is this OS thread's. Nothing in this function touches a thread-local
@@ -251,6 +253,10 @@ extern "C" fn after_fork() {
         let home = Block::current();
         // SAFETY: `own` was installed on this OS thread when `before_fork` was called.
         unsafe { own.install(home) };
+    }
+    if ready().is_some() {
+        // SAFETY: held since `before_fork`, by this thread, in the child too.
+        unsafe { registry::release() };
     }
 }
 
