@@ -22,10 +22,10 @@
 //! # What is not
 //!
 //! Locks that somebody else holds at that moment stay held in the child: of the user's, of a channel, of
-//! a descriptor that another worker is just waiting for. So is what an OS thread that waits has on its
-//! stack lost with it. POSIX says what that means: where there were several OS threads the child should
-//! do little before it becomes another program. Where there was one, as under [`run`](crate::run), it may
-//! do everything.
+//! a descriptor that another worker is just waiting for. Whoever joins a thread that is lost waits for
+//! ever. What an OS thread that waits has on its stack goes with it. POSIX says what all that means:
+//! where there were several OS threads the child should do little before it becomes another program.
+//! Where there was one, as under [`run`](crate::run), it may do everything.
 //!
 //! # Considered and left out
 //!

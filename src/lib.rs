@@ -28,7 +28,9 @@
 //! - [`run`] makes the calling OS thread the one worker, and starts no other thread (but for one that
 //!   looks at a fresh thread's thread-locals, once in a process, and ends).
 //! - The first [`spawn`] outside any runtime starts the global one, with a worker for each CPU;
-//!   `GREENRT_WORKERS` sets another number. The workers are the only OS threads there are.
+//!   `GREENRT_WORKERS` sets another number.
+//! - The first child that a green thread starts starts one OS thread, which starts them all
+//!   ([`process`]). There are no other OS threads than these.
 //! - [`Runtime::builder`] makes a runtime of its own.
 //!
 //! A spawned closure waits in its spawner's queue, from which an idle worker may take it. Once it
@@ -41,7 +43,7 @@
 //!
 //! [`sleep`], [`park`], [`JoinHandle::join`], the end of a [`scope`], everything in [`sync`] (channels,
 //! locks and the like, and [`select!`] over several of them), and every operation of
-//! [`lowlevel::Io`]. The crate `greenstd` mirrors std's modules on top of these. Whatever else
+//! [`lowlevel::Io`], and children of [`process`]. The crate `greenstd` mirrors std's modules on top of these. Whatever else
 //! blocks (std's own sockets, files, name resolution, a long computation) blocks the worker and
 //! with it the green threads that it runs; [`yield_now`] in a computation lets them have their
 //! turn. A call that succeeds without waiting spends one of 128 credits, and yields at
@@ -67,6 +69,14 @@
 //! [`timeout`] bounds any code in time: the call in which it waits unwinds when the time is up.
 //! Cancellation ([`lowlevel::cancel`]) works the same way; [`shield`] holds both back. Which calls
 //! can unwind so is written at each of them.
+//!
+//! # Forks
+//!
+//! In the child of a plain `fork` on a green thread there is that green thread and no other. It goes
+//! on: it may spawn, wait, become another program, or end. If it is not the closure of [`run`], the
+//! process ends when it and what it has spawned have. Runtimes whose workers have not come along take
+//! no more threads; the global one is started anew. What holds for every process of several OS
+//! threads holds here: a lock that another of them held stays locked.
 //!
 //! # Seeing what happens
 //!

@@ -291,8 +291,8 @@ pub mod process {
     /// Waits until something has become of one of these children, for no longer than `timeout`;
     /// `None`: nothing has. As [`look`] otherwise.
     ///
-    /// The end of one process wakes the caller at once. Nothing tells of the rest (any child, a group,
-    /// a child that is stopped), nor of any where the system has no descriptors for processes or has
+    /// The end of one process, asked for by its number, wakes the caller at once. Nothing tells of the
+    /// rest (any child, a group, a child that is stopped), nor of any where the system has no descriptors for processes or has
     /// none left: there the caller looks every 16 milliseconds, and more often at first.
     ///
     /// A point of cancellation.

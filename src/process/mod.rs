@@ -56,7 +56,8 @@ pub trait CommandExt {
     /// `None` takes it back.
     ///
     /// The kernel does it, so it works even if nothing in this process runs any more. It ends
-    /// where the child becomes a program that changes its user, or asks for another signal.
+    /// where the child becomes a program that changes its user, or asks for another signal. Such a
+    /// child is started by `fork`, which takes the longer the more memory this process has.
     ///
     /// # Errors
     ///
