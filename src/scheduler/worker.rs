@@ -540,7 +540,7 @@ impl Local {
         self.deaf.with(Vec::clear);
         self.has_deaf.set(false);
         while self.shared.fresh.take().is_some() {}
-        drop(self.shared.inbox.take());
+        self.shared.inbox.take().for_each(|_| ());
         self.shared.sleeper.awake();
         // SAFETY: the caller's promise; a green thread calls this, so its worker is not in there.
         unsafe { self.shared.reactor.renew(slots) };
