@@ -91,7 +91,8 @@ fn sizes_and_traits() {
 #[test]
 fn it_is_available_here() {
     let support = support().unwrap();
-    assert_eq!(support.template.travellers.len(), 2);
+    // Two of malloc's, and in newer ones one of `getrandom`.
+    assert!((2..=3).contains(&support.template.travellers.len()));
     assert!(support.bytes() < 8192);
 }
 
