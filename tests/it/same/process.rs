@@ -860,7 +860,7 @@ fn types_are_as_stds() {
     let _: fn(&mut Child) -> Of<ExitStatus> = Child::wait;
     let _: fn(&mut Child) -> Of<Option<ExitStatus>> = Child::try_wait;
     let _: fn(Child) -> Of<Output> = Child::wait_with_output;
-    let _: fn(&str) -> Command = Command::new;
+    let _: fn(String) -> Command = Command::new;
     let _: fn(&mut Command) -> Of<Child> = Command::spawn;
     let _: fn(&mut Command) -> Of<Output> = Command::output;
     let _: fn(&mut Command) -> Of<ExitStatus> = Command::status;
