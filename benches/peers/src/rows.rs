@@ -164,10 +164,16 @@ fn rows() -> Vec<Row> {
         note: "CPU time is that of the children too; late is a ticker of 1 ms beside them",
         ..row(
             name,
-            &["CPU us", "wall us", "p99 late ms", "max late ms"],
+            &[
+                "CPU us",
+                "wall us",
+                "p99 late ms",
+                "max late ms",
+                "own CPU us",
+            ],
             10,
             PROCESSES,
-            Kind::Work(work, &[0, 1, 2, 3]),
+            Kind::Work(work, &[0, 1, 2, 3, 4]),
         )
     };
     vec![

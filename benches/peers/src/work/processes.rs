@@ -21,8 +21,8 @@ static ENDED: AtomicBool = AtomicBool::new(false);
 /// By how much the ticks were late.
 static LATE: Mutex<Vec<Duration>> = Mutex::new(Vec::new());
 
-/// Runs it and prints CPU and wall microseconds for each child, and how late the ticks were at the
-/// 99th percentile and at the most, in milliseconds.
+/// Runs it and prints CPU and wall microseconds for each child, how late the ticks were at the 99th
+/// percentile and at the most, in milliseconds, and how much of the CPU time was not the children's.
 pub(super) fn run(runtime: Runtime) {
     let work: fn() = match runtime {
         Runtime::Shared | Runtime::Private | Runtime::Greenrt => || ::greenrt::run(on_greenrt),
@@ -38,7 +38,8 @@ pub(super) fn run(runtime: Runtime) {
     work();
     LATE.lock().unwrap().clear();
     ENDED.store(false, Relaxed);
-    let cpu = child::own_cpu_ns() + child::children_cpu_ns();
+    let own = child::own_cpu_ns();
+    let cpu = own + child::children_cpu_ns();
     let begin = Instant::now();
     work();
     let cost = Cost {
@@ -46,16 +47,18 @@ pub(super) fn run(runtime: Runtime) {
         wall_ns: begin.elapsed().as_nanos() as u64,
         cpu_ns: child::own_cpu_ns() + child::children_cpu_ns() - cpu,
     };
+    let own = child::own_cpu_ns() - own;
     let mut late = std::mem::take(&mut *LATE.lock().unwrap());
     late.sort_unstable();
     let ms = |late: Duration| late.as_secs_f64() * 1e3;
     let each = |ns: u64| ns as f64 / cost.n_ops as f64 / 1e3;
     println!(
-        "{} {} {} {}",
+        "{} {} {} {} {}",
         each(cost.cpu_ns),
         each(cost.wall_ns),
         ms(late[late.len() * 99 / 100]),
         ms(late[late.len() - 1]),
+        each(own),
     );
 }
 
