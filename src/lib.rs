@@ -29,8 +29,8 @@
 //!   looks at a fresh thread's thread-locals, once in a process, and ends).
 //! - The first [`spawn`] outside any runtime starts the global one, with a worker for each CPU;
 //!   `GREENRT_WORKERS` sets another number.
-//! - The first child that a green thread starts starts one OS thread, which starts them all
-//!   ([`process`]). There are no other OS threads than these.
+//! - Children are started by OS threads of their own, one from the first child on, and at most one for
+//!   each CPU ([`process`]). There are no other OS threads than these.
 //! - [`Runtime::builder`] makes a runtime of its own.
 //!
 //! A spawned closure waits in its spawner's queue, from which an idle worker may take it. Once it

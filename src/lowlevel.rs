@@ -268,12 +268,12 @@ pub mod process {
         write_vectored,
     };
 
-    /// Runs `f` on the OS thread that starts children: it never ends, so a signal at the parent's
+    /// Runs `f` on an OS thread that starts children: these never end, so a signal at the parent's
     /// death ([`CommandExt`](crate::process::CommandExt)) does not come early, and whatever `f` waits
     /// for, no worker does.
     ///
     /// The caller parks until `f` has returned, and is not cancelled meanwhile: nothing that `f` has
-    /// started is lost. Others wait for the same thread, so `f` should do little.
+    /// started is lost. Others wait for the same threads, so `f` should do little, and not call this.
     ///
     /// # Errors
     ///
