@@ -144,6 +144,25 @@ impl<T: AsFd> Io<T> {
         self.run(Direction::Read, timeout, operation, |&n| 0 < n && n < len)
     }
 
+    /// Reads with an operation whose result tells whether the next one would block.
+    ///
+    /// `is_last` may say so of a result only where something that comes later is announced by the
+    /// system again: of a read that was short because there was no more, and not of one that was
+    /// short for another reason, such as the end.
+    ///
+    /// # Errors
+    ///
+    /// As [`read_with`](Io::read_with).
+    #[inline]
+    pub fn read_hinted_with<R>(
+        &self,
+        timeout: Option<Duration>,
+        operation: impl FnMut(&T) -> io::Result<R>,
+        is_last: impl Fn(&R) -> bool,
+    ) -> io::Result<R> {
+        self.run(Direction::Read, timeout, operation, is_last)
+    }
+
     /// Writes up to `len` bytes to a *stream socket*: a write of fewer means that there is no more
     /// room; otherwise as [`read_stream_with`](Io::read_stream_with).
     ///

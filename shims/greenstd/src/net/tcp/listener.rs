@@ -1,11 +1,9 @@
 //! A TCP socket that listens for connections.
 
-use std::fmt;
 use std::io;
 use std::iter::FusedIterator;
 use std::net;
-use std::os::fd::{AsFd, OwnedFd};
-use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::os::fd::AsFd;
 
 use greenrt::lowlevel::{self, Io};
 
@@ -46,7 +44,7 @@ use crate::net::{SocketAddr, ToSocketAddrs};
 /// # }
 /// ```
 pub struct TcpListener {
-    pub(super) socket: Socket<net::TcpListener>,
+    pub(in crate::net) socket: Socket<net::TcpListener>,
 }
 
 /// An iterator over the connections that come in at a [`TcpListener`], without end.
@@ -216,12 +214,6 @@ impl TcpListener {
     }
 }
 
-impl fmt::Debug for TcpListener {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.socket.get().fmt(f)
-    }
-}
-
 impl Iterator for Incoming<'_> {
     type Item = io::Result<TcpStream>;
 
@@ -241,21 +233,3 @@ impl Iterator for IntoIncoming {
 }
 
 impl FusedIterator for IntoIncoming {}
-
-impl From<net::TcpListener> for TcpListener {
-    /// Takes over a socket of std, with its mode, and leaves that as it is.
-    fn from(listener: net::TcpListener) -> Self {
-        OwnedFd::from(listener).into()
-    }
-}
-
-impl From<TcpListener> for net::TcpListener {
-    /// Hands the socket over to std, in the mode that its user asked for.
-    fn from(listener: TcpListener) -> Self {
-        listener.socket.into_inner()
-    }
-}
-
-// As std's: an operation that unwinds leaves the socket as it was.
-impl UnwindSafe for TcpListener {}
-impl RefUnwindSafe for TcpListener {}

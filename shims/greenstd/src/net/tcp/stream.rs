@@ -1,10 +1,8 @@
 //! A TCP connection.
 
-use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net;
-use std::os::fd::{AsFd, OwnedFd};
-use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use greenrt::lowlevel::{Io, socket};
@@ -50,7 +48,7 @@ use crate::net::{Shutdown, SocketAddr, ToSocketAddrs};
 /// # }
 /// ```
 pub struct TcpStream {
-    pub(super) socket: Socket<net::TcpStream>,
+    pub(in crate::net) socket: Socket<net::TcpStream>,
 }
 
 impl TcpStream {
@@ -372,27 +370,3 @@ impl Write for TcpStream {
         Ok(())
     }
 }
-
-impl fmt::Debug for TcpStream {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.socket.get().fmt(f)
-    }
-}
-
-impl From<net::TcpStream> for TcpStream {
-    /// Takes over a socket of std, with its mode and timeouts, and leaves these as they are.
-    fn from(stream: net::TcpStream) -> Self {
-        OwnedFd::from(stream).into()
-    }
-}
-
-impl From<TcpStream> for net::TcpStream {
-    /// Hands the socket over to std, with its timeouts and in the mode that its user asked for.
-    fn from(stream: TcpStream) -> Self {
-        stream.socket.into_inner()
-    }
-}
-
-// As std's: an operation that unwinds leaves the socket as it was.
-impl UnwindSafe for TcpStream {}
-impl RefUnwindSafe for TcpStream {}
