@@ -15,7 +15,7 @@ use crate::cancel;
 use crate::clock;
 use crate::futex::{self, Waited};
 use crate::park;
-pub use crate::reactor::io::Io;
+pub use crate::reactor::io::{Io, Retry};
 use crate::thread::Thread;
 pub use crate::thread_data::{ThreadData, thread_data};
 pub use crate::wait_cell::WaitCell;

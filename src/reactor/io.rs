@@ -3,9 +3,9 @@
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use greenrt_arch::{errno, fd};
@@ -39,6 +39,28 @@ use crate::scheduler::{self, Section};
 pub struct Io<T: AsFd> {
     registration: Registration,
     inner: T,
+}
+
+/// Has green threads that wait for the descriptor of an [`Io`] try again, although nothing has come.
+///
+/// For what the system announces to nobody, such as the end of writing to a full stream of the Unix
+/// domain. The handle keeps nothing alive, and does nothing once the `Io` is gone. OS threads, which
+/// wait in `poll(2)`, are not reached.
+#[derive(Clone, Debug)]
+pub struct Retry(Weak<Source>);
+
+impl Retry {
+    /// Has those who wait try again, in both directions.
+    pub fn all(&self) {
+        if let Some(source) = self.0.upgrade() {
+            source.retry_all();
+        }
+    }
+
+    /// Whether the descriptor is still there.
+    pub fn is_alive(&self) -> bool {
+        self.0.strong_count() > 0
+    }
 }
 
 /// Keeps the source until the descriptor goes.
@@ -83,6 +105,11 @@ impl<T: AsFd> Io<T> {
     /// before it is closed, which is one more system call.
     pub fn mark_shared(&self) {
         self.registration.shared.store(true, Relaxed);
+    }
+
+    /// A handle that has those who wait for this descriptor try again; see [`Retry`].
+    pub fn retry(&self) -> Retry {
+        Retry(Arc::downgrade(&self.registration.source))
     }
 
     /// Unwraps it, no longer registered.

@@ -522,6 +522,18 @@ impl Source {
         }
     }
 
+    /// Has everybody who waits try again, although no event has come.
+    pub(crate) fn retry_all(&self) {
+        let _section = Section::enter_green();
+        let again = |now: u32| Some((now | READ | WRITE).wrapping_add(TICK));
+        // AcqRel: as in `on_event`.
+        let before = self.readiness.fetch_update(AcqRel, Relaxed, again);
+        let (Ok(before) | Err(before)) = before;
+        if before & (HAS_READERS | HAS_WRITERS) != 0 {
+            self.wake_all(&mut self.state.lock());
+        }
+    }
+
     /// Takes it out of its reactor and wakes everybody who waits. `last`: the descriptor is closed
     /// next, and has no duplicates.
     pub(crate) fn close(&self, last: bool) {

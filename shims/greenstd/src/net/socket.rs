@@ -21,7 +21,7 @@
 //! is allocated.
 
 use std::io;
-use std::net;
+use std::net::{self, Shutdown};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net as unix;
 use std::sync::atomic::Ordering::Relaxed;
@@ -29,7 +29,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use greenrt::lowlevel::{self, Io};
+use greenrt::lowlevel::{self, Io, Retry};
 
 /// An operation that did as many bytes as this may have stopped for another reason than that there
 /// were no more: the kernel limits what one call does.
@@ -84,6 +84,11 @@ struct Settings {
     /// Whether doing less than asked says that the next operation would block: so with streams, and
     /// not with datagrams.
     is_stream: bool,
+    /// Whether reading was shut down, of which a socket for datagrams of the Unix domain tells
+    /// nothing to those who do not wait.
+    is_deaf: AtomicBool,
+    /// The clones that there are, and perhaps some that are gone.
+    clones: Mutex<Vec<Retry>>,
 }
 
 impl Settings {
@@ -95,7 +100,13 @@ impl Settings {
             read_timeout: Timeout::new(None),
             write_timeout: Timeout::new(None),
             is_stream: true,
+            is_deaf: AtomicBool::new(false),
+            clones: Mutex::default(),
         }
+    }
+
+    fn clones(&self) -> MutexGuard<'_, Vec<Retry>> {
+        self.clones.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn forced(&self) -> MutexGuard<'_, bool> {
@@ -161,6 +172,8 @@ impl<T: Inner> Socket<T> {
             read_timeout: Timeout::new(socket.read_timeout().ok().flatten()),
             write_timeout: Timeout::new(socket.write_timeout().ok().flatten()),
             is_stream: lowlevel::is_stream_socket(socket.as_fd()),
+            is_deaf: AtomicBool::new(false),
+            clones: Mutex::default(),
         };
         let io = Io::new(T::from(socket.into()));
         // Whoever had it may have kept duplicates.
@@ -176,10 +189,32 @@ impl<T: Inner> Socket<T> {
         self.io.mark_shared();
         let io = Io::new(T::from(self.io.as_fd().try_clone_to_owned()?));
         io.mark_shared();
+        let settings = Arc::clone(self.settings());
+        let mut clones = settings.clones();
+        clones.retain(Retry::is_alive);
+        if clones.is_empty() {
+            clones.push(self.io.retry());
+        }
+        clones.push(io.retry());
+        drop(clones);
         Ok(Socket {
             io,
-            settings: OnceLock::from(Arc::clone(self.settings())),
+            settings: OnceLock::from(settings),
         })
+    }
+
+    /// What a socket of the Unix domain needs when `how` was shut down, or is about to be: the
+    /// system does not announce all of it to those who wait.
+    pub(crate) fn was_shut_down(&self, how: Shutdown) {
+        if how != Shutdown::Write {
+            self.settings().is_deaf.store(true, Relaxed);
+        }
+        self.io.retry().all();
+        if let Some(settings) = self.settings.get() {
+            // Not under the lock, which those who are woken may want.
+            let clones = settings.clones().clone();
+            clones.iter().for_each(Retry::all);
+        }
     }
 
     /// What is wrapped, for calls that never block.
@@ -255,6 +290,31 @@ impl<T: Inner> Socket<T> {
             Some(settings) if settings.nonblocking.load(Relaxed) => self.io.try_with(operation),
             Some(settings) => self.io.read_with(settings.read_timeout.get(), operation),
         }
+    }
+
+    /// Receives a datagram of the Unix domain, and waits if its user allows; `end` is what there is
+    /// once reading was shut down.
+    pub(crate) fn receive_datagram<R>(
+        &self,
+        mut operation: impl FnMut(&T) -> io::Result<R>,
+        end: impl Fn() -> io::Result<R>,
+    ) -> io::Result<R> {
+        let is_deaf = || match self.settings.get() {
+            Some(settings) => settings.is_deaf.load(Relaxed),
+            None => false,
+        };
+        let timeout = match self.settings.get() {
+            None => None,
+            Some(settings) if settings.nonblocking.load(Relaxed) => {
+                return self.io.try_with(operation);
+            }
+            Some(settings) => settings.read_timeout.get(),
+        };
+        self.io
+            .read_with(timeout, |socket| match operation(socket) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && is_deaf() => end(),
+                done => done,
+            })
     }
 
     /// Does something that writes, and waits if its user allows.

@@ -4,7 +4,7 @@ use std::io;
 use std::net;
 use std::os::fd::AsFd;
 
-use greenrt::lowlevel::{Io, socket};
+use greenrt::lowlevel::{Io, on_green_thread, socket};
 
 use super::socket::{Socket, socket_settings};
 use super::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
@@ -76,6 +76,9 @@ impl UdpSocket {
     ///
     /// As std's: of kind `WouldBlock` after the timeout for reading.
     pub fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        if !on_green_thread() {
+            return self.socket.get().recv_from(buf);
+        }
         self.socket
             .read_with(|socket| socket::receive_from(socket.as_fd(), buf))
     }
@@ -87,6 +90,9 @@ impl UdpSocket {
     ///
     /// As std's.
     pub fn peek_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        if !on_green_thread() {
+            return self.socket.get().peek_from(buf);
+        }
         self.socket
             .read_with(|socket| socket::peek_from(socket.as_fd(), buf))
     }
@@ -102,6 +108,7 @@ impl UdpSocket {
     /// As std's.
     pub fn send_to<A: ToSocketAddrs>(&self, buf: &[u8], addr: A) -> io::Result<usize> {
         match addr.to_socket_addrs()?.next() {
+            Some(address) if !on_green_thread() => self.socket.get().send_to(buf, address),
             Some(address) => self
                 .socket
                 .write_with(|socket| socket::send_to(socket.as_fd(), buf, &address)),
@@ -275,6 +282,9 @@ impl UdpSocket {
     ///
     /// As std's.
     pub fn send(&self, buf: &[u8]) -> io::Result<usize> {
+        if !on_green_thread() {
+            return self.socket.get().send(buf);
+        }
         self.socket
             .write_with(|socket| socket::send(socket.as_fd(), buf))
     }
@@ -287,6 +297,9 @@ impl UdpSocket {
     ///
     /// As std's: of kind `ConnectionRefused` if the other end has answered that nobody listens there.
     pub fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
+        if !on_green_thread() {
+            return self.socket.get().recv(buf);
+        }
         self.socket
             .read_with(|socket| socket::receive(socket.as_fd(), buf))
     }
@@ -298,6 +311,9 @@ impl UdpSocket {
     ///
     /// As std's.
     pub fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
+        if !on_green_thread() {
+            return self.socket.get().peek(buf);
+        }
         self.socket
             .read_with(|socket| socket::peek(socket.as_fd(), buf))
     }

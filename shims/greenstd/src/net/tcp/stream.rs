@@ -319,6 +319,10 @@ impl Read for &TcpStream {
     }
 
     fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        if bufs.iter().all(|buf| buf.is_empty()) {
+            // There is nothing to wait for.
+            return Ok(0);
+        }
         let len = len_of_all(bufs.iter().map(|buf| &**buf));
         self.socket
             .read_bytes(len, |stream| socket::receive_vectored(stream.as_fd(), bufs))
@@ -333,6 +337,9 @@ impl Write for &TcpStream {
     }
 
     fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        if bufs.iter().all(|buf| buf.is_empty()) {
+            return Ok(0);
+        }
         let len = len_of_all(bufs.iter().map(|buf| &**buf));
         self.socket
             .write_bytes(len, |stream| socket::send_vectored(stream.as_fd(), bufs))

@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net as unix;
 use std::path::Path;
 
-use greenrt::lowlevel::{Io, socket};
+use greenrt::lowlevel::{Io, on_green_thread, socket};
 
 use super::SocketAddr;
 use crate::net::Shutdown;
@@ -141,8 +141,13 @@ impl UnixDatagram {
     ///
     /// As std's: of kind `WouldBlock` after the timeout for reading.
     pub fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        self.socket
-            .read_with(|socket| socket::receive_from_unix(socket.as_fd(), buf))
+        if !on_green_thread() {
+            return self.socket.get().recv_from(buf);
+        }
+        self.socket.receive_datagram(
+            |socket| socket::receive_from_unix(socket.as_fd(), buf),
+            || Ok((0, SocketAddr::from_pathname("")?)),
+        )
     }
 
     /// Receives a datagram, and returns its length, as [`std::os::unix::net::UnixDatagram::recv`].
@@ -153,8 +158,11 @@ impl UnixDatagram {
     ///
     /// As std's.
     pub fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
+        if !on_green_thread() {
+            return self.socket.get().recv(buf);
+        }
         self.socket
-            .read_with(|socket| socket::receive(socket.as_fd(), buf))
+            .receive_datagram(|socket| socket::receive(socket.as_fd(), buf), || Ok(0))
     }
 
     /// Sends a datagram to a path.
@@ -182,6 +190,9 @@ impl UnixDatagram {
     ///
     /// As std's.
     pub fn send_to_addr(&self, buf: &[u8], socket_addr: &SocketAddr) -> io::Result<usize> {
+        if !on_green_thread() {
+            return self.socket.get().send_to_addr(buf, socket_addr);
+        }
         self.socket
             .send_datagram(|socket| socket::send_to_unix(socket.as_fd(), buf, socket_addr))
     }
@@ -195,6 +206,9 @@ impl UnixDatagram {
     ///
     /// As std's.
     pub fn send(&self, buf: &[u8]) -> io::Result<usize> {
+        if !on_green_thread() {
+            return self.socket.get().send(buf);
+        }
         self.socket
             .send_datagram(|socket| socket::send(socket.as_fd(), buf))
     }
@@ -207,6 +221,8 @@ impl UnixDatagram {
     ///
     /// As std's.
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        self.socket.get().shutdown(how)
+        self.socket.get().shutdown(how)?;
+        self.socket.was_shut_down(how);
+        Ok(())
     }
 }

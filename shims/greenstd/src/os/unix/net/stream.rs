@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net as unix;
 use std::path::Path;
 
-use greenrt::lowlevel::{self, Io, socket};
+use greenrt::lowlevel::{Io, on_green_thread, socket};
 
 use super::SocketAddr;
 use crate::net::Shutdown;
@@ -85,7 +85,7 @@ impl UnixStream {
     ///
     /// As std's.
     pub fn connect_addr(socket_addr: &SocketAddr) -> io::Result<UnixStream> {
-        if !lowlevel::on_green_thread() {
+        if !on_green_thread() {
             return unix::UnixStream::connect_addr(socket_addr).map(UnixStream::new);
         }
         let mut pause = Pause::new(None);
@@ -145,19 +145,27 @@ impl UnixStream {
     ///
     /// As std's.
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        self.socket.get().shutdown(how)
+        self.socket.get().shutdown(how)?;
+        self.socket.was_shut_down(how);
+        Ok(())
     }
 }
 
 impl Read for &UnixStream {
     #[inline]
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if !on_green_thread() {
+            return self.socket.get().read(buf);
+        }
         self.socket.read_unix_bytes(buf.len(), |stream| {
             socket::receive_unix(stream.as_fd(), buf)
         })
     }
 
     fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        if !on_green_thread() || bufs.iter().all(|buf| buf.is_empty()) {
+            return self.socket.get().read_vectored(bufs);
+        }
         let len = len_of_all(bufs.iter().map(|buf| &**buf));
         self.socket.read_unix_bytes(len, |stream| {
             socket::receive_vectored_unix(stream.as_fd(), bufs)
@@ -168,11 +176,17 @@ impl Read for &UnixStream {
 impl Write for &UnixStream {
     #[inline]
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        if !on_green_thread() {
+            return self.socket.get().write(buf);
+        }
         self.socket
             .write_bytes(buf.len(), |stream| socket::send(stream.as_fd(), buf))
     }
 
     fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        if !on_green_thread() || bufs.iter().all(|buf| buf.is_empty()) {
+            return self.socket.get().write_vectored(bufs);
+        }
         let len = len_of_all(bufs.iter().map(|buf| &**buf));
         self.socket
             .write_bytes(len, |stream| socket::send_vectored(stream.as_fd(), bufs))
