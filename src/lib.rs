@@ -28,7 +28,9 @@
 //! - [`run`] makes the calling OS thread the one worker, and starts no other thread (but for one that
 //!   looks at a fresh thread's thread-locals, once in a process, and ends).
 //! - The first [`spawn`] outside any runtime starts the global one, with a worker for each CPU;
-//!   `GREENRT_WORKERS` sets another number. The workers are the only OS threads there are.
+//!   `GREENRT_WORKERS` sets another number.
+//! - [`offload`] makes calls that cannot yield on a small pool of OS threads. Workers and pool are
+//!   the only ones there are.
 //! - [`Runtime::builder`] makes a runtime of its own.
 //!
 //! A spawned closure waits in its spawner's queue, from which an idle worker may take it. Once it
@@ -40,11 +42,11 @@
 //! # What waits without blocking
 //!
 //! [`sleep`], [`park`], [`JoinHandle::join`], the end of a [`scope`], everything in [`sync`] (channels,
-//! locks and the like, and [`select!`] over several of them), and every operation of
+//! locks and the like, and [`select!`] over several of them), [`offload`], and every operation of
 //! [`lowlevel::Io`]. The crate `greenstd` mirrors std's modules on top of these. Whatever else
 //! blocks (std's own sockets, files, name resolution, a long computation) blocks the worker and
-//! with it the green threads that it runs; [`yield_now`] in a computation lets them have their
-//! turn. A call that succeeds without waiting spends one of 128 credits, and yields at
+//! with it the green threads that it runs: [`offload`] it; [`yield_now`] in a computation lets them
+//! have their turn. A call that succeeds without waiting spends one of 128 credits, and yields at
 //! zero, so a peer that never stops sending starves nobody.
 //!
 //! On Linux on x86-64 with glibc std's own locks wait without blocking too, in every crate of the
@@ -107,6 +109,10 @@ mod generator;
 #[cfg(not(loom))]
 pub mod lowlevel;
 #[cfg(not(loom))]
+mod offload;
+#[cfg(not(loom))]
+mod os_thread;
+#[cfg(not(loom))]
 mod park;
 #[cfg(not(loom))]
 mod reactor;
@@ -161,6 +167,7 @@ pub use self::{
     clock::{Clock, ManualClock},
     debug::panic_hook,
     generator::{Generator, GeneratorState, Yielder},
+    offload::offload,
     runtime::{Runtime, RuntimeBuilder, run},
     thread::{
         Builder, JoinHandle, Result, Scope, ScopedJoinHandle, Thread, ThreadId, current, park,

@@ -14,6 +14,7 @@ pub use greenrt_arch::socket;
 use crate::cancel;
 use crate::clock;
 use crate::futex::{self, Waited};
+pub use crate::offload::{Lane, offload_borrowing, offload_to};
 use crate::park;
 pub use crate::reactor::io::{Io, Retry};
 use crate::thread::Thread;
@@ -255,4 +256,10 @@ pub fn futex_hand_over(word: &AtomicU32, free: u32) -> FutexHandOver {
         Waited::HandedOver => FutexHandOver::HandedOver,
         Waited::Changed | Waited::TimedOut => FutexHandOver::Nobody,
     }
+}
+
+/// Whether the calling thread is about to start an OS thread of the runtime's own, a worker or one of
+/// the pool for [`offload`](crate::offload): for those who stand in for `pthread_create`.
+pub fn wants_os_thread() -> bool {
+    crate::os_thread::is_wanted()
 }

@@ -52,6 +52,7 @@ kinds! {
     BARRIER = 26, "a barrier";
     ONE_SHOT = 27, "a value to be set";
     RELOCK = 28, "a mutex, not cancellable here";
+    OFFLOAD = 29, "an offloaded call";
 }
 
 impl Reason {
