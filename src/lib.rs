@@ -115,6 +115,8 @@ mod os_thread;
 #[cfg(not(loom))]
 mod park;
 #[cfg(not(loom))]
+pub mod process;
+#[cfg(not(loom))]
 mod reactor;
 #[cfg(not(loom))]
 mod record;

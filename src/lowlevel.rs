@@ -263,3 +263,56 @@ pub fn futex_hand_over(word: &AtomicU32, free: u32) -> FutexHandOver {
 pub fn wants_os_thread() -> bool {
     crate::os_thread::is_wanted()
 }
+
+/// Children, for those who build on them: what an interposed `waitpid`, `waitid` or `posix_spawn`
+/// needs, and pipes that are read and written without waiting, in any mode.
+pub mod process {
+    use std::io;
+    use std::time::Duration;
+
+    pub use greenrt_arch::process::{
+        Change, States, Which, look, open, read, read_vectored, wait_readable, write,
+        write_vectored,
+    };
+
+    /// Runs `f` on the OS thread that starts children: it never ends, so a signal at the parent's
+    /// death ([`CommandExt`](crate::process::CommandExt)) does not come early, and whatever `f` waits
+    /// for, no worker does.
+    ///
+    /// The caller parks until `f` has returned, and is not cancelled meanwhile: nothing that `f` has
+    /// started is lost. Others wait for the same thread, so `f` should do little.
+    ///
+    /// # Errors
+    ///
+    /// If the thread cannot be had.
+    ///
+    /// # Panics
+    ///
+    /// With whatever `f` panics with.
+    pub fn on_spawning_thread<T: Send + 'static>(
+        f: impl FnOnce() -> T + Send + 'static,
+    ) -> io::Result<T> {
+        crate::process::on_spawning_thread(f)
+    }
+
+    /// Waits until something has become of one of these children, for no longer than `timeout`;
+    /// `None`: nothing has. As [`look`] otherwise.
+    ///
+    /// The end of one process wakes the caller at once. Nothing tells of the rest (any child, a group,
+    /// a child that is stopped), nor of any where the system has no descriptors for processes or has
+    /// none left: there the caller looks every 16 milliseconds, and more often at first.
+    ///
+    /// A point of cancellation.
+    ///
+    /// # Errors
+    ///
+    /// As [`look`].
+    pub fn wait_for(
+        which: Which,
+        states: States,
+        keep: bool,
+        timeout: Option<Duration>,
+    ) -> io::Result<Option<Change>> {
+        crate::process::wait_for(which, states, keep, timeout)
+    }
+}

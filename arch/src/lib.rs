@@ -13,6 +13,7 @@
 //! | [`epoll`]        | waiting for readiness with nanosecond timeouts                       |
 //! | [`fd`]           | blocking on one descriptor; questions and settings of sockets        |
 //! | [`socket`]       | reading and writing without waiting; options of sockets              |
+//! | [`process`]      | looking at children, signals to them; pipes that nobody waits for    |
 //! | [`errno`]        | the few errors the runtime makes itself                              |
 //! | [`clock`]        | monotonic time, CPU time                                             |
 //! | [`futex`]        | the kernel's futex, and the place in front of it                     |
@@ -51,6 +52,7 @@ pub mod overflow;
 pub mod page;
 #[cfg(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu"))]
 mod peek;
+pub mod process;
 pub mod socket;
 pub mod stack;
 #[cfg(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu"))]

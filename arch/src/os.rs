@@ -19,6 +19,10 @@
 //! | `receive*`, `send*`  | the same, of `recv` and `send` and their kin                         |
 //! | `SocketAddrExt`      | abstract names of the Unix domain, if there are any                  |
 //! | `EPOLL`, `epoll_*`   | `false` and `Unsupported` where there is no such thing               |
+//! | `open_process`, `signal_process`, `die_with_parent` | or `Unsupported`                      |
+//! | `wait_id`            | `waitid` that never waits                                            |
+//! | `read_now`, `write_now` | reads and writes that never wait, or `EOPNOTSUPP`                 |
+//! | `poll_all`           | `poll` of several descriptors, for ever                              |
 //!
 //! †: async-signal-safe.
 //!

@@ -2,6 +2,10 @@
 
 #![expect(unsafe_code, reason = "makes system calls")]
 
+mod process;
+
+pub(crate) use self::process::*;
+
 use std::ffi::{c_int, c_long};
 use std::fs;
 use std::io;

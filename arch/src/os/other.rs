@@ -7,12 +7,13 @@
 use std::ffi::c_int;
 use std::io;
 use std::ops::Range;
-use std::os::fd::RawFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::net::SocketAddr;
 use std::ptr;
 use std::time::Duration;
 
 use crate::epoll::RawEvent;
+use crate::process::{Change, Which};
 
 /// No system that this file knows needs more.
 pub(crate) const MAP_FLAGS_STACK: c_int = 0;
@@ -309,5 +310,87 @@ pub(crate) unsafe fn epoll_wait(
     _timeout: Option<Duration>,
     _precise: bool,
 ) -> io::Result<usize> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Always `Unsupported`.
+pub(crate) fn open_process(_pid: u32) -> io::Result<OwnedFd> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Always `Unsupported`.
+pub(crate) fn signal_process(_fd: RawFd, _signal: c_int) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// `waitpid(2)` with `options` besides `WNOHANG`. There is no way to look and leave it.
+///
+/// # Errors
+///
+/// Those of `waitpid(2)`; `Unsupported` for what it cannot do.
+pub(crate) fn wait_id(which: Which, options: c_int) -> io::Result<Option<Change>> {
+    if options & libc::WNOWAIT != 0 {
+        return Err(io::ErrorKind::Unsupported.into());
+    }
+    let id = match which {
+        Which::Any => -1,
+        Which::Process(pid) => pid as c_int,
+        Which::Group(group) => -(group as c_int),
+        Which::Descriptor(_) => return Err(io::ErrorKind::Unsupported.into()),
+    };
+    let options = options & !libc::WEXITED | libc::WNOHANG;
+    let mut status = 0;
+    // SAFETY: a place for the answer.
+    match unsafe { libc::waitpid(id, &mut status, options) } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(None),
+        pid => Ok(Some(Change {
+            pid: pid as u32,
+            status,
+        })),
+    }
+}
+
+/// Always `EOPNOTSUPP`.
+///
+/// # Safety
+///
+/// None is needed.
+pub(crate) unsafe fn read_now(
+    _fd: RawFd,
+    _slices: *const libc::iovec,
+    _n: usize,
+) -> io::Result<usize> {
+    Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP))
+}
+
+/// Always `EOPNOTSUPP`.
+///
+/// # Safety
+///
+/// None is needed.
+pub(crate) unsafe fn write_now(
+    _fd: RawFd,
+    _slices: *const libc::iovec,
+    _n: usize,
+) -> io::Result<usize> {
+    Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP))
+}
+
+/// Waits until something has come for one of `entries`.
+///
+/// # Errors
+///
+/// Those of `poll(2)`, `EINTR` included.
+pub(crate) fn poll_all(entries: &mut [libc::pollfd]) -> io::Result<()> {
+    // SAFETY: as many entries as is said, ours to be written to.
+    match unsafe { libc::poll(entries.as_mut_ptr(), entries.len() as _, -1) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
+/// Always `Unsupported`.
+pub(crate) fn die_with_parent(_signal: c_int) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }

@@ -51,7 +51,10 @@
 //! | `sync`                  | [`sync`]                  | fair; not poisoned by cancellation               |
 //! | rest of `thread`        | std's                     | nothing                                          |
 //! | `io`                    | std's                     | without what would block: see [`io`]             |
-//! | `time`, and what never waits | std's                | without `fs` and `process`, until they are here  |
+//! | `process::Command`, `Child` and its pipes | [`process`] | descriptors of pipes block, ours do not wait |
+//! | rest of `process`       | std's                     | nothing                                          |
+//! | `os::unix::process::CommandExt` | [`os::unix::process::CommandExt`] | a trait of its own, std's is sealed |
+//! | `time`, and what never waits | std's                | without `fs`, until it is here                   |
 //!
 //! # Cancellation
 //!
@@ -63,6 +66,7 @@
 pub mod io;
 pub mod net;
 pub mod os;
+pub mod process;
 pub mod sleep;
 pub mod sync;
 pub mod thread;

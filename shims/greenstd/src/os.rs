@@ -20,9 +20,15 @@ pub mod unix {
 
     pub mod net;
 
+    /// Commands and statuses of processes.
+    pub mod process {
+        pub use crate::process::unix::*;
+    }
+
     /// All extension traits, as std has them: for strings and descriptors, and for std's files,
     /// processes and threads.
     pub mod prelude {
+        pub use super::process::{CommandExt, ExitStatusExt};
         pub use std::os::unix::prelude::*;
     }
 }

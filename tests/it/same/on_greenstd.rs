@@ -1,7 +1,7 @@
 //! greenstd on green threads of every kind of runtime, and with its main thread off them.
 
 use greenstd as root;
-use greenstd::{net, sync, thread};
+use greenstd::{net, process, sync, thread};
 
 use crate::support::on_each_runtime_and_off as run;
 
@@ -13,6 +13,8 @@ mod mpsc_tests;
 mod net_tests;
 #[path = "paths.rs"]
 mod paths_tests;
+#[path = "process.rs"]
+mod process_tests;
 #[path = "random.rs"]
 pub(super) mod random;
 #[path = "sync.rs"]

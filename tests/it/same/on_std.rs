@@ -1,7 +1,7 @@
 //! std on OS threads.
 
 use std as root;
-use std::{net, sync, thread};
+use std::{net, process, sync, thread};
 
 use crate::support::limited as run;
 
@@ -13,6 +13,8 @@ mod mpsc_tests;
 mod net_tests;
 #[path = "paths.rs"]
 mod paths_tests;
+#[path = "process.rs"]
+mod process_tests;
 #[path = "random.rs"]
 pub(super) mod random;
 #[path = "sync.rs"]
