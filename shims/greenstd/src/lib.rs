@@ -64,6 +64,7 @@
 //! is sound on std may rely on it.
 
 pub mod io;
+mod macros;
 pub mod net;
 pub mod os;
 pub mod process;
@@ -71,26 +72,11 @@ pub mod sleep;
 pub mod sync;
 pub mod thread;
 
-pub use std::time;
+/// What programs import without saying so: std's, with the macros of greenstd in place of std's.
+///
+/// A crate whose manifest says `std = { package = "greenstd", .. }` has the prelude of its edition from
+/// here.
+pub mod prelude;
 
-// What never waits, as it is.
-#[rustfmt::skip]
-pub use std::{
-    alloc, any, arch, array, ascii, backtrace, borrow, boxed, cell, char, clone, cmp, collections,
-    convert, default, env, error, f32, f64, ffi, fmt, future, hash, hint, iter, marker, mem, num, ops,
-    option, panic, path, pin, prelude, primitive, ptr, rc, result, slice, str, string, task, vec,
-};
-pub use integers::*;
-pub use std::{
-    assert, assert_eq, assert_ne, cfg, column, compile_error, concat, dbg, debug_assert,
-    debug_assert_eq, debug_assert_ne, eprint, eprintln, file, format, format_args, include,
-    include_bytes, include_str, is_x86_feature_detected, line, matches, module_path, option_env,
-    print, println, stringify, todo, unimplemented, unreachable, write, writeln,
-};
-
-/// The modules of constants that the types have too.
-mod integers {
-    #![expect(clippy::legacy_numeric_constants, reason = "modules that std has")]
-
-    pub use std::{i8, i16, i32, i64, i128, isize, u8, u16, u32, u64, u128, usize};
-}
+// What never waits, and what is not mirrored yet, as it is. What is defined here goes first.
+pub use std::*;
