@@ -12,3 +12,5 @@ mod support;
 
 mod places;
 mod same;
+mod standard;
+mod waits;

@@ -5,6 +5,8 @@ use std::thread;
 
 use crate::support::limited as run;
 
+#[path = "pipe.rs"]
+mod pipe_tests;
 #[path = "random_datagrams.rs"]
 pub(super) mod random_datagrams;
 #[path = "random_streams.rs"]

@@ -6,6 +6,8 @@ use greenstd as root;
 
 use crate::support::limited as run;
 
+#[path = "pipe.rs"]
+mod pipe_tests;
 #[path = "random_datagrams.rs"]
 pub(super) mod random_datagrams;
 #[path = "random_streams.rs"]
