@@ -10,6 +10,7 @@
 #[path = "../it/support.rs"]
 mod support;
 
+mod names;
 mod places;
 mod same;
 mod standard;

@@ -3,7 +3,7 @@
 use std::io::prelude::*;
 use std::io::{self, BufReader};
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{channel, Receiver, Sender};
 use std::sync::{Arc, RwLock};
 use std::thread::{self, JoinHandle};
 
@@ -31,7 +31,11 @@ fn member(room: Arc<Room>, stream: TcpStream) -> io::Result<()> {
     let heard = room.enter();
     let mut writer = stream.try_clone()?;
     writeln!(writer, "welcome")?;
-    thread::spawn(move || heard.iter().try_for_each(|text| writeln!(writer, "{}", text)));
+    thread::spawn(move || {
+        heard
+            .iter()
+            .try_for_each(|text| writeln!(writer, "{}", text))
+    });
     for line in BufReader::new(stream).lines() {
         room.say(&line?);
     }
@@ -60,7 +64,10 @@ pub fn serve<A: ToSocketAddrs>(at: A, n: usize) -> io::Result<(SocketAddr, JoinH
 
 /// Asks somebody for the time, who answers with the question.
 pub fn ask(question: &str) -> io::Result<String> {
-    let (asker, answerer) = (UdpSocket::bind("127.0.0.1:0")?, UdpSocket::bind(("127.0.0.1", 0))?);
+    let (asker, answerer) = (
+        UdpSocket::bind("127.0.0.1:0")?,
+        UdpSocket::bind(("127.0.0.1", 0))?,
+    );
     let address = answerer.local_addr()?;
     let answering = thread::spawn(move || -> io::Result<()> {
         let mut room = [0; 100];

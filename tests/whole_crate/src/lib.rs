@@ -13,7 +13,7 @@ pub mod chat;
 mod macros;
 pub mod notes;
 
-pub use chat::{Room, serve};
+pub use chat::{serve, Room};
 
 /// What this crate's `std` is called.
 pub fn name_of_std() -> &'static str {

@@ -35,7 +35,11 @@ pub fn note(title: &str) -> Note {
     };
     NOTES.with(|notes| notes.borrow_mut().push(note.clone()));
     let titles = TITLES.get_or_init(Mutex::default);
-    *titles.lock().unwrap().entry(note.title.clone()).or_default() += 1;
+    *titles
+        .lock()
+        .unwrap()
+        .entry(note.title.clone())
+        .or_default() += 1;
     note
 }
 

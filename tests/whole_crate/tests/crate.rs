@@ -23,7 +23,11 @@ fn expected() -> &'static str {
 fn std_is_what_the_manifest_says() {
     assert_eq!(whole_crate::name_of_std(), expected());
     let key = std::any::type_name_of_val(&KEY);
-    assert!(key.starts_with(&format!("{}::thread", expected())), "{}", key);
+    assert!(
+        key.starts_with(&format!("{}::thread", expected())),
+        "{}",
+        key
+    );
     let handle = thread_name_of(std::thread::spawn(|| ()));
     assert!(handle.starts_with(expected()), "{}", handle);
 }
@@ -78,7 +82,12 @@ fn printing_to_nobody_stops_nobody() {
     errors.read_line(&mut line).unwrap();
     assert_eq!(line, "alive\n");
     let mut text = String::new();
-    child.stdout.take().unwrap().read_to_string(&mut text).unwrap();
+    child
+        .stdout
+        .take()
+        .unwrap()
+        .read_to_string(&mut text)
+        .unwrap();
     assert!(child.wait().unwrap().success());
     assert_eq!(text.lines().count(), 3001);
     assert!(text.ends_with(&format!("the end, in {}", expected())));

@@ -1,6 +1,6 @@
 //! TCP and UDP, and the addresses and errors of networking.
 //!
-//! The addresses, [`Shutdown`] and [`ToSocketAddrs`] are std's own types. [`TcpListener`],
+//! The addresses and [`Shutdown`] are std's own types. [`TcpListener`],
 //! [`TcpStream`] and [`UdpSocket`] mirror std's: a call that would block parks the calling green
 //! thread, or blocks the calling OS thread. So do the sockets of the Unix domain, in
 //! [`os::unix::net`](crate::os::unix::net), for which all of this page holds too.
@@ -20,8 +20,7 @@
 //! - A listener made so that is in blocking mode, and from which *other processes* accept too, may
 //!   block the worker until the next connection, if one of them takes the one that was announced.
 //! - Operations are never interrupted by a signal (`ErrorKind::Interrupted`).
-//! - [`ToSocketAddrs`] takes literal addresses at once. To look up a name it blocks the worker for
-//!   now, as it blocks an OS thread.
+//! - [`ToSocketAddrs`] is a trait of its own, which a type of another crate that has std's has not.
 //!
 //! # Cancellation
 //!
@@ -29,14 +28,15 @@
 //! A thread that unwinds because it was cancelled may still use its sockets, for a second in all.
 
 mod fd;
+mod resolve;
 pub(crate) mod socket;
 pub(crate) mod tcp;
 mod udp;
 
 pub use std::net::{
     AddrParseError, IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV4, SocketAddrV6,
-    ToSocketAddrs,
 };
 
+pub use self::resolve::ToSocketAddrs;
 pub use self::tcp::{Incoming, IntoIncoming, TcpListener, TcpStream};
 pub use self::udp::UdpSocket;

@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use greenrt::lowlevel::{Io, on_green_thread, socket};
 
 use super::socket::{Socket, socket_settings};
-use super::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use super::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, resolve};
 
 /// A UDP socket.
 ///
@@ -61,7 +61,7 @@ impl UdpSocket {
     ///
     /// As std's; of several addresses, that of the last.
     pub fn bind<A: ToSocketAddrs>(addr: A) -> io::Result<UdpSocket> {
-        let socket = net::UdpSocket::bind(addr)?;
+        let socket = net::UdpSocket::bind(&resolve::all(addr)?[..])?;
         Ok(UdpSocket {
             socket: Socket::new(Io::new(socket)),
         })
@@ -271,7 +271,7 @@ impl UdpSocket {
     ///
     /// As std's.
     pub fn connect<A: ToSocketAddrs>(&self, addr: A) -> io::Result<()> {
-        self.socket.get().connect(addr)
+        self.socket.get().connect(&resolve::all(addr)?[..])
     }
 
     /// Sends a datagram to where the socket is connected, as [`std::net::UdpSocket::send`].

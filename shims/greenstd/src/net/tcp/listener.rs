@@ -9,7 +9,7 @@ use greenrt::lowlevel::{self, Io};
 
 use super::TcpStream;
 use crate::net::socket::Socket;
-use crate::net::{SocketAddr, ToSocketAddrs};
+use crate::net::{SocketAddr, ToSocketAddrs, resolve};
 
 /// A TCP socket that listens for connections.
 ///
@@ -77,9 +77,9 @@ impl TcpListener {
     ///
     /// # Differences from std
     ///
-    /// The backlog is the longest that the system allows. Looking up a name blocks the worker.
+    /// The backlog is the longest that the system allows. Parks to look up a name.
     pub fn bind<A: ToSocketAddrs>(addr: A) -> io::Result<TcpListener> {
-        let listener = net::TcpListener::bind(addr)?;
+        let listener = net::TcpListener::bind(&resolve::all(addr)?[..])?;
         listener.set_nonblocking(true)?;
         lowlevel::listen_max(listener.as_fd())?;
         Ok(TcpListener {

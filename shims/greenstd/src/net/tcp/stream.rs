@@ -61,9 +61,6 @@ impl TcpStream {
     ///
     /// As std's; of several addresses, that of the last.
     ///
-    /// # Differences from std
-    ///
-    /// Looking up a name blocks the worker.
     pub fn connect<A: ToSocketAddrs>(addr: A) -> io::Result<TcpStream> {
         let mut last = None;
         for address in addr.to_socket_addrs()? {
