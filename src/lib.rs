@@ -125,6 +125,8 @@ mod runtime;
 #[cfg(not(loom))]
 mod scheduler;
 #[cfg(not(loom))]
+mod server;
+#[cfg(not(loom))]
 mod stack_pool;
 #[cfg(not(loom))]
 pub mod sync;
@@ -171,6 +173,7 @@ pub use self::{
     generator::{Generator, GeneratorState, Yielder},
     offload::offload,
     runtime::{Runtime, RuntimeBuilder, run},
+    server::{Accept, Server, ServerBuilder, Stopped},
     thread::{
         Builder, JoinHandle, Result, Scope, ScopedJoinHandle, Thread, ThreadId, current, park,
         park_timeout, scope, sleep, sleep_until, spawn, spawn_after, spawn_local, yield_now,

@@ -13,5 +13,6 @@ mod support;
 mod names;
 mod places;
 mod same;
+mod server;
 mod standard;
 mod waits;

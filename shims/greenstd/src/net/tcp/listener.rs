@@ -214,6 +214,14 @@ impl TcpListener {
     }
 }
 
+impl greenrt::Accept for TcpListener {
+    type Connection = (TcpStream, SocketAddr);
+
+    fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        TcpListener::accept(self)
+    }
+}
+
 impl Iterator for Incoming<'_> {
     type Item = io::Result<TcpStream>;
 

@@ -145,6 +145,14 @@ impl UnixListener {
     }
 }
 
+impl greenrt::Accept for UnixListener {
+    type Connection = (UnixStream, SocketAddr);
+
+    fn accept(&self) -> io::Result<(UnixStream, SocketAddr)> {
+        UnixListener::accept(self)
+    }
+}
+
 impl<'a> IntoIterator for &'a UnixListener {
     type Item = io::Result<UnixStream>;
     type IntoIter = Incoming<'a>;
