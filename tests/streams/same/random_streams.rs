@@ -208,10 +208,16 @@ fn act(ends: &mut [End; 2], random: &mut Random) -> Option<(&'static str, String
             let mut outcomes = vec![was_read.to_string()];
             let stream = peer.any(random).try_clone().unwrap();
             let mut stream = &stream;
-            for _ in 0..2 {
-                let end = stream.read(&mut [0; 100]);
-                outcomes.push(show(end.map(|n| n > 0)));
+            // To the end: a process that is being forked may keep the other one open for a moment.
+            loop {
+                let read = stream.read(&mut [0; 1000]);
+                let is_end = !matches!(read, Ok(n) if n > 0);
+                outcomes.push(show(read.map(|n| n > 0)));
+                if is_end {
+                    break;
+                }
             }
+            outcomes.push(show(stream.read(&mut [0; 4])));
             outcomes.push(show(stream.write(b"x")));
             outcomes.push(show(stream.write_vectored(&[IoSlice::new(b"x")])));
             outcomes.push(show(stream.peer_addr()));
