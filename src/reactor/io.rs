@@ -83,7 +83,18 @@ impl Drop for Registration {
 impl<T: AsFd> Io<T> {
     /// Wraps a descriptor. Its mode stays as it is.
     pub fn new(inner: T) -> Self {
-        let source = Source::new(inner.as_fd().as_raw_fd());
+        Io::of(inner, false)
+    }
+
+    /// As [`new`](Io::new), for a descriptor that tells after each message that there is room for
+    /// another, as sockets of UDP and of the Unix domain do: until somebody has to wait for room, it
+    /// is watched for what can be read only. So nobody is woken for nothing.
+    pub fn read_first(inner: T) -> Self {
+        Io::of(inner, true)
+    }
+
+    fn of(inner: T, reads_only: bool) -> Self {
+        let source = Source::new(inner.as_fd().as_raw_fd(), reads_only);
         Io {
             registration: Registration {
                 source,

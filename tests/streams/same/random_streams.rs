@@ -201,7 +201,7 @@ fn act(ends: &mut [End; 2], random: &mut Random) -> Option<(&'static str, String
             let outcome = show(me.any(random).shutdown(Shutdown::Write));
             Some(("end", outcome + &show(me.any(random).write(b"x"))))
         }
-        14 if random.below(4) == 0 => {
+        14 if random.below(4) == 0 && !me.has_ended => {
             // One end goes, and what it had not read is an error for the other.
             let was_read = me.coming.is_empty();
             me.handles.clear();

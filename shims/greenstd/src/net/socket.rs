@@ -42,15 +42,18 @@ const SLICES_MAX: usize = 16;
 pub(crate) trait Inner: AsFd + From<OwnedFd> + Into<OwnedFd> {
     /// Whether one that was opened here is in non-blocking mode, whatever its user asked for.
     const IS_FORCED: bool;
+    /// Whether it tells after each message that there is room for another; see [`Io::read_first`].
+    const TELLS_OF_ROOM: bool;
 
     /// std's method of that name.
     fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()>;
 }
 
 macro_rules! inner {
-    ($Socket:ty, $is_forced:literal) => {
+    ($Socket:ty, $is_forced:literal, $tells_of_room:literal) => {
         impl Inner for $Socket {
             const IS_FORCED: bool = $is_forced;
+            const TELLS_OF_ROOM: bool = $tells_of_room;
 
             fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
                 self.set_nonblocking(nonblocking)
@@ -59,12 +62,12 @@ macro_rules! inner {
     };
 }
 
-inner!(net::TcpStream, false);
-inner!(net::TcpListener, true);
-inner!(net::UdpSocket, false);
-inner!(unix::UnixStream, false);
-inner!(unix::UnixListener, true);
-inner!(unix::UnixDatagram, false);
+inner!(net::TcpStream, false, false);
+inner!(net::TcpListener, true, false);
+inner!(net::UdpSocket, false, true);
+inner!(unix::UnixStream, false, true);
+inner!(unix::UnixListener, true, false);
+inner!(unix::UnixDatagram, false, true);
 
 /// See the module's documentation.
 pub(crate) struct Socket<T: Inner> {
@@ -153,6 +156,13 @@ impl Settings {
     }
 }
 
+fn wrap<T: Inner>(inner: T) -> Io<T> {
+    match T::TELLS_OF_ROOM {
+        true => Io::read_first(inner),
+        false => Io::new(inner),
+    }
+}
+
 impl<T: Inner> Socket<T> {
     /// Takes a socket that was opened here, of which nobody has asked anything yet.
     pub(crate) fn new(io: Io<T>) -> Self {
@@ -160,6 +170,11 @@ impl<T: Inner> Socket<T> {
             io,
             settings: OnceLock::new(),
         }
+    }
+
+    /// As `new`, of a socket of which nobody knows yet.
+    pub(crate) fn of(inner: T) -> Self {
+        Self::new(wrap(inner))
     }
 
     /// Takes a descriptor from elsewhere, and asks what its user believes of it.
@@ -175,7 +190,7 @@ impl<T: Inner> Socket<T> {
             is_deaf: AtomicBool::new(false),
             clones: Mutex::default(),
         };
-        let io = Io::new(T::from(socket.into()));
+        let io = wrap(T::from(socket.into()));
         // Whoever had it may have kept duplicates.
         io.mark_shared();
         Socket {
@@ -187,7 +202,7 @@ impl<T: Inner> Socket<T> {
     /// A duplicate of the descriptor, with the settings in common.
     pub(crate) fn try_clone(&self) -> io::Result<Self> {
         self.io.mark_shared();
-        let io = Io::new(T::from(self.io.as_fd().try_clone_to_owned()?));
+        let io = wrap(T::from(self.io.as_fd().try_clone_to_owned()?));
         io.mark_shared();
         let settings = Arc::clone(self.settings());
         let mut clones = settings.clones();

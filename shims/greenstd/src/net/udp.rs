@@ -4,7 +4,7 @@ use std::io;
 use std::net;
 use std::os::fd::AsFd;
 
-use greenrt::lowlevel::{Io, on_green_thread, socket};
+use greenrt::lowlevel::{on_green_thread, socket};
 
 use super::socket::{Socket, socket_settings};
 use super::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, resolve};
@@ -63,7 +63,7 @@ impl UdpSocket {
     pub fn bind<A: ToSocketAddrs>(addr: A) -> io::Result<UdpSocket> {
         let socket = net::UdpSocket::bind(&resolve::all(addr)?[..])?;
         Ok(UdpSocket {
-            socket: Socket::new(Io::new(socket)),
+            socket: Socket::of(socket),
         })
     }
 

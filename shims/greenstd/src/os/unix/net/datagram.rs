@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net as unix;
 use std::path::Path;
 
-use greenrt::lowlevel::{Io, on_green_thread, socket};
+use greenrt::lowlevel::{on_green_thread, socket};
 
 use super::SocketAddr;
 use crate::net::Shutdown;
@@ -51,7 +51,7 @@ socket_settings!(UnixDatagram, "std::os::unix::net::UnixDatagram");
 impl UnixDatagram {
     fn new(socket: unix::UnixDatagram) -> Self {
         UnixDatagram {
-            socket: Socket::new(Io::new(socket)),
+            socket: Socket::of(socket),
         }
     }
 

@@ -56,7 +56,7 @@ impl UnixStream {
     /// Of a socket that was opened here.
     pub(super) fn new(stream: unix::UnixStream) -> Self {
         UnixStream {
-            socket: Socket::new(Io::new(stream)),
+            socket: Socket::of(stream),
         }
     }
 
@@ -92,7 +92,7 @@ impl UnixStream {
         let io = loop {
             match mio::net::UnixStream::connect_addr(socket_addr) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => _ = pause.wait(),
-                stream => break Io::new(unix::UnixStream::from(stream?)),
+                stream => break Io::read_first(unix::UnixStream::from(stream?)),
             }
         };
         // Where the system connects in its own time; on Linux it has, and this is a credit spent.
