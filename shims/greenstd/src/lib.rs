@@ -25,16 +25,15 @@
 //!
 //! # What is here
 //!
-//! | std path                | here                      | what differs                                     |
+//! | std                     | here                      | what differs                                     |
 //! |-------------------------|---------------------------|--------------------------------------------------|
-//! | `net::TcpListener`      | [`net::TcpListener`]      | longest backlog; descriptor is non-blocking      |
-//! | `net::TcpStream`        | [`net::TcpStream`]        | timeouts cost no system call                     |
-//! | `net::Incoming`         | [`net::Incoming`]         | nothing                                          |
-//! | `net::ToSocketAddrs`    | std's                     | looking up a *name* blocks the worker for now    |
-//! | `net::UdpSocket`        | not yet                   |                                                  |
-//! | rest of `net`           | std's                     | never blocks                                     |
+//! | `net`                   | [`net`]: TCP and UDP      | longest backlog; timeouts cost no system call; names are looked up on a pool |
+//! | `os::unix::net`         | [`os::unix::net`]         | full queues: see there                           |
+//! | `io::{stdin, stdout, stderr, pipe}` | [`io`]        | standard input has a buffer of its own           |
+//! | `print!` and kin, `dbg!` | [`print!`] and kin, [`dbg!`] | nothing                                      |
+//! | rest of `io`            | std's                     | `IsTerminal` is a trait of its own, std's is sealed |
 //! | `os::fd`, `os::raw`     | std's                     | nothing                                          |
-//! | `os::unix`              | std's                     | without sockets: see [`os`]                      |
+//! | rest of `os`            | std's                     | see [`os`]                                       |
 //! | `os::linux::net::TcpStreamExt` | [`os::linux::net::TcpStreamExt`] | a trait of its own, std's is sealed |
 //! | `thread::spawn`         | [`thread::spawn`]         | a green thread, everywhere; stack of 1 MiB       |
 //! | `thread::Builder`       | [`thread::Builder`]       | stacks up to 8 MiB                               |
@@ -46,15 +45,35 @@
 //! | `thread::sleep`         | [`greenrt::sleep`]        | parks; a point of cancellation                   |
 //! | `thread::park` and kin  | [`greenrt::park`]         | parks                                            |
 //! | `thread::yield_now`     | [`greenrt::yield_now`]    | to the green threads of the same worker          |
-//! | `thread::LocalKey`      | [`thread::LocalKey`]      | nothing                                          |
-//! | `thread_local!`         | [`thread_local!`]         | each green thread has its own                    |
+//! | `thread_local!`, `thread::LocalKey` | [`thread_local!`], [`thread::LocalKey`] | each green thread has its own |
 //! | `sync`                  | [`sync`]                  | fair; not poisoned by cancellation               |
-//! | rest of `thread`        | std's                     | nothing                                          |
-//! | `io`                    | std's                     | without what would block: see [`io`]             |
-//! | `process::Command`, `Child` and its pipes | [`process`] | descriptors of pipes block, ours do not wait |
-//! | rest of `process`       | std's                     | nothing                                          |
-//! | `os::unix::process::CommandExt` | [`os::unix::process::CommandExt`] | a trait of its own, std's is sealed |
-//! | `time`, and what never waits | std's                | without `fs`, until it is here                   |
+//! | `process`               | [`process`]               | see there                                        |
+//! | `fs`                    | std's                     | blocks the worker: [`greenrt::offload`]          |
+//! | all else                | std's                     | never waits                                      |
+//!
+#![cfg_attr(doc, doc = "Item by item: [`std_items`].")]
+//!
+//! # A whole crate without a change
+//!
+//! A crate whose manifest says
+//!
+//! ```toml
+//! [dependencies]
+//! std = { package = "greenstd", version = "0.1" }
+//! ```
+//!
+//! has greenstd for std, in every edition and in all its targets: `use std::..`, `::std::..`, derives,
+//! macros of its own that name std, and the bare `println!` and `thread_local!` of the [`prelude`].
+//! Whatever is not mirrored is std's. These stay std's:
+//!
+//! - its dependencies, which were compiled with std: their sockets and threads are not ours. There are
+//!   conversions ([`From`]) between std's sockets, pipes and children and ours, both ways;
+//! - `#[test]`: each test begins on an OS thread of the test harness, where greenstd does what std does;
+//!   what it spawns is green;
+//! - `main` itself, likewise, unless it calls [`greenrt::run`].
+//!
+//! `extern crate greenstd as std;` in a crate's root does the same from edition 2018 on, but for bare
+//! macros, which are std's then unless it says `#[macro_use]`.
 //!
 //! # Cancellation
 //!
@@ -77,6 +96,10 @@ pub mod thread;
 /// A crate whose manifest says `std = { package = "greenstd", .. }` has the prelude of its edition from
 /// here.
 pub mod prelude;
+
+#[cfg(doc)]
+#[doc = include_str!("../STD_ITEMS.md")]
+pub mod std_items {}
 
 // What never waits, and what is not mirrored yet, as it is. What is defined here goes first.
 pub use std::*;
