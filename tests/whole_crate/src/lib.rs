@@ -8,6 +8,12 @@
 //! println!("{list:?}");
 //! ```
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::missing_const_for_thread_local,
+    reason = "written for std"
+)]
+
 pub mod chat;
 #[macro_use]
 mod macros;

@@ -1,5 +1,7 @@
 //! Prints more than anybody reads at first, and tells meanwhile on standard error that it lives.
 
+#![allow(clippy::disallowed_methods, reason = "written for std")]
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 

@@ -1,5 +1,7 @@
 //! The crate from outside.
 
+#![allow(clippy::disallowed_methods, reason = "written for std")]
+
 extern crate whole_crate;
 
 use std::io::{BufRead, BufReader, Read, Write};
