@@ -30,7 +30,8 @@
 //! - The first [`spawn`] outside any runtime starts the global one, with a worker for each CPU;
 //!   `GREENRT_WORKERS` sets another number.
 //! - Children are started by OS threads of their own, one from the first child on, and at most one for
-//!   each CPU ([`process`]). There are no other OS threads than these.
+//!   each CPU ([`process`]).
+//! - [`offload`] makes calls that cannot yield on a small pool of OS threads. There are no others.
 //! - [`Runtime::builder`] makes a runtime of its own.
 //!
 //! A spawned closure waits in its spawner's queue, from which an idle worker may take it. Once it
@@ -42,11 +43,12 @@
 //! # What waits without blocking
 //!
 //! [`sleep`], [`park`], [`JoinHandle::join`], the end of a [`scope`], everything in [`sync`] (channels,
-//! locks and the like, and [`select!`] over several of them), and every operation of
-//! [`lowlevel::Io`], and children of [`process`]. The crate `greenstd` mirrors std's modules on top of these. Whatever else
+//! locks and the like, and [`select!`] over several of them), [`offload`], children of [`process`],
+//! and every operation of [`lowlevel::Io`]. The crate `greenstd` mirrors std's modules on top of
+//! these. Whatever else
 //! blocks (std's own sockets, files, name resolution, a long computation) blocks the worker and
-//! with it the green threads that it runs; [`yield_now`] in a computation lets them have their
-//! turn. A call that succeeds without waiting spends one of 128 credits, and yields at
+//! with it the green threads that it runs: [`offload`] it; [`yield_now`] in a computation lets them
+//! have their turn. A call that succeeds without waiting spends one of 128 credits, and yields at
 //! zero, so a peer that never stops sending starves nobody.
 //!
 //! On Linux on x86-64 with glibc std's own locks wait without blocking too, in every crate of the
@@ -119,6 +121,10 @@ mod generator;
 #[cfg(not(loom))]
 pub mod lowlevel;
 #[cfg(not(loom))]
+mod offload;
+#[cfg(not(loom))]
+mod os_thread;
+#[cfg(not(loom))]
 mod park;
 #[cfg(not(loom))]
 pub mod process;
@@ -130,6 +136,8 @@ mod record;
 mod runtime;
 #[cfg(not(loom))]
 mod scheduler;
+#[cfg(not(loom))]
+mod server;
 #[cfg(not(loom))]
 mod stack_pool;
 #[cfg(not(loom))]
@@ -175,7 +183,9 @@ pub use self::{
     clock::{Clock, ManualClock},
     debug::panic_hook,
     generator::{Generator, GeneratorState, Yielder},
+    offload::offload,
     runtime::{Runtime, RuntimeBuilder, run},
+    server::{Accept, Server, ServerBuilder, Stopped},
     thread::{
         Builder, JoinHandle, Result, Scope, ScopedJoinHandle, Thread, ThreadId, current, park,
         park_timeout, scope, sleep, sleep_until, spawn, spawn_after, spawn_local, yield_now,

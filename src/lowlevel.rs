@@ -9,13 +9,17 @@ use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::time::{Duration, Instant};
 
+pub use greenrt_arch::errno::is_bad_descriptor;
 pub use greenrt_arch::socket;
 
 use crate::cancel;
 use crate::clock;
 use crate::futex::{self, Waited};
+pub use crate::offload::{Lane, offload_borrowing, offload_to};
 use crate::park;
-pub use crate::reactor::io::Io;
+use crate::reactor;
+pub use crate::reactor::io::{Io, Retry};
+use crate::reactor::source::Direction;
 use crate::thread::Thread;
 pub use crate::thread_data::{ThreadData, thread_data};
 pub use crate::wait_cell::WaitCell;
@@ -101,6 +105,55 @@ pub fn is_nonblocking(fd: BorrowedFd<'_>) -> io::Result<bool> {
 /// Those of `poll(2)`.
 pub fn is_ready(fd: BorrowedFd<'_>, writable: bool) -> io::Result<bool> {
     greenrt_arch::fd::wait(fd, writable, Some(Duration::ZERO))
+}
+
+/// Waits until `fd` can be read without waiting; `false` after `timeout`.
+///
+/// For any descriptor that `poll(2)` takes, in any mode, whoever else waits for it: an eventfd, a
+/// timer, the socket of a C library. Its mode stays as it is. A green thread parks; an OS thread
+/// blocks in `poll(2)`. An end or an error counts: the next call on the descriptor says which. Somebody
+/// else may read it first.
+///
+/// Where there is something to wait for, each call costs a duplicate of the descriptor and its
+/// registration; [`Io`] registers once.
+///
+/// A point of cancellation.
+///
+/// # Errors
+///
+/// Those of `poll(2)`; if there are no descriptors left.
+///
+/// # Examples
+///
+/// ```
+/// use std::io::{Read, Write};
+/// use std::os::fd::AsFd;
+/// use std::time::Duration;
+/// use greenrt::lowlevel::wait_readable;
+///
+/// # fn main() -> std::io::Result<()> {
+/// greenrt::run(|| {
+///     let (mut reader, mut writer) = std::io::pipe()?;
+///     assert!(!wait_readable(reader.as_fd(), Some(Duration::from_millis(1)))?);
+///     greenrt::spawn(move || writer.write_all(b"a"));
+///     assert!(wait_readable(reader.as_fd(), None)?);
+///     reader.read_exact(&mut [0])
+/// })
+/// # }
+/// ```
+pub fn wait_readable(fd: BorrowedFd<'_>, timeout: Option<Duration>) -> io::Result<bool> {
+    reactor::io::wait(fd, Direction::Read, timeout)
+}
+
+/// Waits until something can be written to `fd` without waiting; otherwise as [`wait_readable`].
+///
+/// How much is not said: of a pipe, `PIPE_BUF` bytes (4096 on Linux).
+///
+/// # Errors
+///
+/// As [`wait_readable`].
+pub fn wait_writable(fd: BorrowedFd<'_>, timeout: Option<Duration>) -> io::Result<bool> {
+    reactor::io::wait(fd, Direction::Write, timeout)
 }
 
 /// Whether a descriptor is a stream socket, such as TCP, so that
@@ -255,6 +308,12 @@ pub fn futex_hand_over(word: &AtomicU32, free: u32) -> FutexHandOver {
         Waited::HandedOver => FutexHandOver::HandedOver,
         Waited::Changed | Waited::TimedOut => FutexHandOver::Nobody,
     }
+}
+
+/// Whether the calling thread is about to start an OS thread of the runtime's own, a worker or one of
+/// the pool for [`offload`](crate::offload): for those who stand in for `pthread_create`.
+pub fn wants_os_thread() -> bool {
+    crate::os_thread::is_wanted()
 }
 
 /// Children, for those who build on them: what an interposed `waitpid`, `waitid` or `posix_spawn`

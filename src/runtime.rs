@@ -33,6 +33,7 @@ use crate::clock::Clock;
 use crate::debug;
 use crate::fork;
 use crate::futex;
+use crate::os_thread;
 use crate::park::reason::Reason;
 use crate::park::word::{CLAIM_WOKEN, Ends};
 use crate::park::{self, Episode, Target};
@@ -369,7 +370,7 @@ impl Options {
 }
 
 /// A number from the environment; what cannot be read as one is reported and ignored.
-fn number_from_env(name: &str) -> Option<usize> {
+pub(crate) fn number_from_env(name: &str) -> Option<usize> {
     let value = std::env::var_os(name)?;
     let number = value
         .to_str()
@@ -626,10 +627,7 @@ impl RuntimeBuilder {
         for index in 0..n_workers {
             let core = Arc::clone(&runtime.core);
             let name = format!("{}-{index}", self.options.name);
-            #[expect(clippy::disallowed_methods, reason = "workers are OS threads")]
-            let thread = std::thread::Builder::new()
-                .name(name)
-                .spawn(move || work(core, index))?;
+            let thread = os_thread::spawn(name, move || work(core, index))?;
             runtime.threads.push(thread);
         }
         Ok(runtime)

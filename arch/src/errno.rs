@@ -21,6 +21,12 @@ pub fn canceled() -> io::Error {
     io::Error::from_raw_os_error(libc::ECANCELED)
 }
 
+/// Whether an error says that there is no such descriptor: `EBADF`.
+#[must_use]
+pub fn is_bad_descriptor(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EBADF)
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::ErrorKind;

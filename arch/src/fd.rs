@@ -82,6 +82,31 @@ pub fn is_nonblocking(fd: BorrowedFd<'_>) -> io::Result<bool> {
     }
 }
 
+/// Puts `fd` into non-blocking mode, or takes it out of that.
+///
+/// Duplicates share the mode, also those in other processes: not for descriptors from elsewhere.
+///
+/// # Errors
+///
+/// Those of `fcntl(2)`.
+pub fn set_nonblocking(fd: BorrowedFd<'_>, nonblocking: bool) -> io::Result<()> {
+    // SAFETY: no memory is passed.
+    let flags = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) };
+    let wanted = if nonblocking {
+        flags | libc::O_NONBLOCK
+    } else {
+        flags & !libc::O_NONBLOCK
+    };
+    if flags == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: as above.
+    match unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, wanted) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
 /// Whether `fd` is a stream socket: TCP, or a stream of the Unix domain.
 ///
 /// On those, and on nothing else, a read or write that does less than asked says that the next

@@ -82,6 +82,24 @@ macro_rules! all_interests {
     };
 }
 
+/// What of it concerns reading; otherwise as [`all_interests`].
+#[cfg(any(target_os = "linux", target_os = "android"))]
+#[macro_export]
+macro_rules! read_interests {
+    ($interest:ident) => {
+        $interest::READABLE | $interest::PRIORITY
+    };
+}
+
+/// What of it concerns reading; otherwise as [`all_interests`].
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+#[macro_export]
+macro_rules! read_interests {
+    ($interest:ident) => {
+        $interest::READABLE
+    };
+}
+
 #[cfg(test)]
 #[cfg_attr(
     not(target_os = "linux"),

@@ -16,7 +16,8 @@
 //! | `raise` †            | sends a signal to the calling OS thread                              |
 //! | `wait_for_ever` †    | sleeps until the process ends                                        |
 //! | `poll`, `listen`     | the system calls, never an interposed function of that name          |
-//! | `receive`, `send`    | the same, of `recv` and `send`                                       |
+//! | `receive*`, `send*`  | the same, of `recv` and `send` and their kin                         |
+//! | `SocketAddrExt`      | abstract names of the Unix domain, if there are any                  |
 //! | `EPOLL`, `epoll_*`   | `false` and `Unsupported` where there is no such thing               |
 //! | `open_process`, `signal_process`, `die_with_parent` | or `Unsupported`                      |
 //! | `wait_id`            | `waitid` that never waits                                            |
@@ -40,12 +41,16 @@ mod linux;
 #[cfg(target_os = "linux")]
 pub(crate) mod raw;
 #[cfg(target_os = "linux")]
+pub use linux::SocketAddrExt;
+#[cfg(target_os = "linux")]
 pub(crate) use linux::*;
 #[cfg(target_os = "linux")]
 pub(crate) use raw::futex;
 
 #[cfg(not(target_os = "linux"))]
 mod other;
+#[cfg(not(target_os = "linux"))]
+pub use other::SocketAddrExt;
 #[cfg(not(target_os = "linux"))]
 pub(crate) use other::*;
 

@@ -16,6 +16,14 @@ use std::time::Duration;
 
 use crate::os;
 
+mod datagram;
+
+pub use crate::os::SocketAddrExt;
+
+pub use self::datagram::{
+    peek_from, receive_from, receive_from_unix, receive_unix, send_to, send_to_unix,
+};
+
 /// How many slices the system takes at once, as std has it.
 const SLICES_MAX: usize = 1024;
 
@@ -68,14 +76,27 @@ pub fn send(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
 ///
 /// Those of `recvmsg(2)`.
 pub fn receive_vectored(fd: BorrowedFd<'_>, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+    receive_vectored_unix(fd, buffers).map(|(n, _)| n)
+}
+
+/// As [`receive_vectored`], and says what [`receive_unix`] says.
+///
+/// # Errors
+///
+/// Those of `recvmsg(2)`.
+pub fn receive_vectored_unix(
+    fd: BorrowedFd<'_>,
+    buffers: &mut [IoSliceMut<'_>],
+) -> io::Result<(usize, bool)> {
     if buffers.iter().all(|buffer| buffer.is_empty()) {
         // What `readv` says without looking.
-        return Ok(0);
+        return Ok((0, false));
     }
     // An `IoSliceMut` has the layout of an `iovec`.
     let mut message = message(buffers.as_mut_ptr().cast(), buffers.len());
     // SAFETY: the message names as many buffers as there are, or fewer, all ours to be written to.
-    count(unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut message, libc::MSG_DONTWAIT) })
+    let n = unsafe { os::receive_message(fd.as_raw_fd(), &raw mut message, libc::MSG_DONTWAIT) }?;
+    Ok((n, message.msg_flags & libc::MSG_CTRUNC != 0))
 }
 
 /// As [`send`], of several buffers in turn.
@@ -91,7 +112,7 @@ pub fn send_vectored(fd: BorrowedFd<'_>, buffers: &[IoSlice<'_>]) -> io::Result<
     // An `IoSlice` has the layout of an `iovec`; what it names is only read.
     let message = message(buffers.as_ptr().cast_mut().cast(), buffers.len());
     // SAFETY: the message names as many buffers as there are, or fewer.
-    count(unsafe { libc::sendmsg(fd.as_raw_fd(), &raw const message, SEND_FLAGS) })
+    unsafe { os::send_message(fd.as_raw_fd(), &raw const message, SEND_FLAGS) }
 }
 
 /// A message of these buffers, of as many of them as the system takes, and of nothing else.
@@ -101,11 +122,6 @@ fn message(buffers: *mut libc::iovec, n_buffers: usize) -> libc::msghdr {
     message.msg_iov = buffers;
     message.msg_iovlen = n_buffers.min(SLICES_MAX) as _;
     message
-}
-
-#[inline]
-fn count(result: isize) -> io::Result<usize> {
-    usize::try_from(result).map_err(|_| io::Error::last_os_error())
 }
 
 /// How long closing waits for what was not sent yet: the value of `SO_LINGER`.

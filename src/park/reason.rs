@@ -53,6 +53,7 @@ kinds! {
     ONE_SHOT = 27, "a value to be set";
     RELOCK = 28, "a mutex, not cancellable here";
     LOST = 29, "nothing: it has not come along a fork";
+    OFFLOAD = 30, "an offloaded call";
 }
 
 impl Reason {

@@ -1,11 +1,11 @@
 //! Operations on a descriptor that park instead of blocking.
 
 use std::fmt;
-use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::sync::Arc;
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use greenrt_arch::{errno, fd};
@@ -28,6 +28,10 @@ use crate::scheduler::{self, Section};
 /// Each operation first makes its system call. Only when that says `WouldBlock` is the descriptor
 /// registered, once, with the reactor of the calling worker, where it stays until this is dropped.
 ///
+/// If what it wraps is [`Read`] or [`Write`], so is this, and its operations park: a C library's
+/// socket, a serial line, an `inotify`, whatever is [`AsFd`] and does not wait itself.
+/// [`nonblocking`](Io::nonblocking) sees to the mode of descriptors that are your own.
+///
 /// # Cancellation
 ///
 /// Every operation is a point: a cancelled green thread unwinds from it, before the system call or
@@ -40,6 +44,28 @@ use crate::scheduler::{self, Section};
 pub struct Io<T: AsFd> {
     registration: Registration,
     inner: T,
+}
+
+/// Has green threads that wait for the descriptor of an [`Io`] try again, although nothing has come.
+///
+/// For what the system announces to nobody, such as the end of writing to a full stream of the Unix
+/// domain. The handle keeps nothing alive, and does nothing once the `Io` is gone. OS threads, which
+/// wait in `poll(2)`, are not reached.
+#[derive(Clone, Debug)]
+pub struct Retry(Weak<Source>);
+
+impl Retry {
+    /// Has those who wait try again, in both directions.
+    pub fn all(&self) {
+        if let Some(source) = self.0.upgrade() {
+            source.retry_all();
+        }
+    }
+
+    /// Whether the descriptor is still there.
+    pub fn is_alive(&self) -> bool {
+        self.0.strong_count() > 0
+    }
 }
 
 /// Keeps the source until the descriptor goes.
@@ -59,7 +85,18 @@ impl Drop for Registration {
 impl<T: AsFd> Io<T> {
     /// Wraps a descriptor. Its mode stays as it is.
     pub fn new(inner: T) -> Self {
-        let source = Source::new(inner.as_fd().as_raw_fd());
+        Io::of(inner, false)
+    }
+
+    /// As [`new`](Io::new), for a descriptor that tells after each message that there is room for
+    /// another, as sockets of UDP and of the Unix domain do: until somebody has to wait for room, it
+    /// is watched for what can be read only. So nobody is woken for nothing.
+    pub fn read_first(inner: T) -> Self {
+        Io::of(inner, true)
+    }
+
+    fn of(inner: T, reads_only: bool) -> Self {
+        let source = Source::new(inner.as_fd().as_raw_fd(), reads_only);
         Io {
             registration: Registration {
                 source,
@@ -67,6 +104,42 @@ impl<T: AsFd> Io<T> {
             },
             inner,
         }
+    }
+
+    /// Wraps a descriptor that you have opened and that nobody else uses, and puts it into
+    /// non-blocking mode.
+    ///
+    /// # Errors
+    ///
+    /// Those of `fcntl(2)`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::io::{Read, Write};
+    /// use std::os::unix::net::UnixStream;
+    /// use greenrt::lowlevel::Io;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// greenrt::run(|| {
+    ///     let (near, far) = UnixStream::pair()?;
+    ///     let (mut near, mut far) = (Io::nonblocking(near)?, Io::nonblocking(far)?);
+    ///     let echo = greenrt::spawn(move || {
+    ///         let mut room = [0; 4];
+    ///         far.read_exact(&mut room)?;
+    ///         far.write_all(&room)
+    ///     });
+    ///     near.write_all(b"ping")?;
+    ///     let mut room = [0; 4];
+    ///     near.read_exact(&mut room)?;
+    ///     assert_eq!(&room, b"ping");
+    ///     echo.join().unwrap()
+    /// })
+    /// # }
+    /// ```
+    pub fn nonblocking(inner: T) -> io::Result<Self> {
+        fd::set_nonblocking(inner.as_fd(), true)?;
+        Ok(Io::new(inner))
     }
 
     pub(crate) fn source(&self) -> &Arc<Source> {
@@ -85,6 +158,11 @@ impl<T: AsFd> Io<T> {
     /// before it is closed, which is one more system call.
     pub fn mark_shared(&self) {
         self.registration.shared.store(true, Relaxed);
+    }
+
+    /// A handle that has those who wait for this descriptor try again; see [`Retry`].
+    pub fn retry(&self) -> Retry {
+        Retry(Arc::downgrade(&self.registration.source))
     }
 
     /// Unwraps it, no longer registered.
@@ -144,6 +222,25 @@ impl<T: AsFd> Io<T> {
     ) -> io::Result<usize> {
         // Nothing read is the end, after which there is no edge.
         self.run(Direction::Read, timeout, operation, |&n| 0 < n && n < len)
+    }
+
+    /// Reads with an operation whose result tells whether the next one would block.
+    ///
+    /// `is_last` may say so of a result only where something that comes later is announced by the
+    /// system again: of a read that was short because there was no more, and not of one that was
+    /// short for another reason, such as the end.
+    ///
+    /// # Errors
+    ///
+    /// As [`read_with`](Io::read_with).
+    #[inline]
+    pub fn read_hinted_with<R>(
+        &self,
+        timeout: Option<Duration>,
+        operation: impl FnMut(&T) -> io::Result<R>,
+        is_last: impl Fn(&R) -> bool,
+    ) -> io::Result<R> {
+        self.run(Direction::Read, timeout, operation, is_last)
     }
 
     /// Writes up to `len` bytes to a *stream socket*: a write of fewer means that there is no more
@@ -221,57 +318,177 @@ impl<T: AsFd> Io<T> {
         is_short: impl Fn(&R) -> bool,
     ) -> io::Result<R> {
         let source = &self.registration.source;
-        let Some(section) = Section::enter_green() else {
-            return self.run_blocking(direction, timeout, operation);
+        run(
+            source,
+            direction,
+            timeout,
+            &self.inner,
+            |inner| operation(inner),
+            is_short,
+        )
+    }
+
+    fn run_mut<R>(
+        &mut self,
+        direction: Direction,
+        mut operation: impl FnMut(&mut T) -> io::Result<R>,
+    ) -> io::Result<R> {
+        let source = &self.registration.source;
+        run(
+            source,
+            direction,
+            None,
+            &mut self.inner,
+            |inner| operation(inner),
+            |_| false,
+        )
+    }
+}
+
+/// Calls `operation` until it returns something else than `WouldBlock`, and waits between the calls.
+#[inline]
+fn run<I: AsFd, R>(
+    source: &Arc<Source>,
+    direction: Direction,
+    timeout: Option<Duration>,
+    mut inner: I,
+    mut operation: impl FnMut(&mut I) -> io::Result<R>,
+    is_short: impl Fn(&R) -> bool,
+) -> io::Result<R> {
+    let Some(section) = Section::enter_green() else {
+        return run_blocking(direction, timeout, inner, operation);
+    };
+    cancel::check(&section);
+    let mut limit = Limit::new(timeout);
+    loop {
+        let seen = match source.ready(direction) {
+            Some(seen) => Some(seen),
+            None if limit.wait(source, direction)? => continue,
+            // The time is up. What came before that may be an event that nobody has looked at
+            // yet, so it is tried once more.
+            None => None,
         };
-        cancel::check(&section);
-        let mut limit = Limit::new(timeout);
-        loop {
-            let seen = match source.ready(direction) {
-                Some(seen) => Some(seen),
-                None if limit.wait(source, direction)? => continue,
-                // The time is up. What came before that may be an event that nobody has looked at
-                // yet, so it is tried once more.
-                None => None,
-            };
-            let turn = Turn { source, direction };
-            match operation(&self.inner) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => match seen {
-                    Some(seen) => source.would_block(direction, seen),
-                    None => return Err(errno::would_block()),
-                },
-                done => {
-                    if let Some(seen) = seen
-                        && done.as_ref().is_ok_and(&is_short)
-                    {
-                        source.was_short(direction, seen);
-                    }
-                    drop(turn);
-                    scheduler::spend_credit();
-                    return done;
+        let turn = Turn { source, direction };
+        match operation(&mut inner) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => match seen {
+                Some(seen) => source.would_block(direction, seen),
+                None => return Err(errno::would_block()),
+            },
+            done => {
+                if let Some(seen) = seen
+                    && done.as_ref().is_ok_and(&is_short)
+                {
+                    source.was_short(direction, seen);
                 }
+                drop(turn);
+                scheduler::spend_credit();
+                return done;
             }
         }
     }
+}
 
-    /// On an OS thread: its own `poll(2)` tells when to try again.
-    fn run_blocking<R>(
-        &self,
-        direction: Direction,
-        timeout: Option<Duration>,
-        mut operation: impl FnMut(&T) -> io::Result<R>,
-    ) -> io::Result<R> {
-        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        loop {
-            match operation(&self.inner) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                done => return done,
-            }
-            let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-            if !fd::wait(self.inner.as_fd(), direction == Direction::Write, left)? {
-                return Err(errno::would_block());
-            }
+/// On an OS thread: its own `poll(2)` tells when to try again.
+fn run_blocking<I: AsFd, R>(
+    direction: Direction,
+    timeout: Option<Duration>,
+    mut inner: I,
+    mut operation: impl FnMut(&mut I) -> io::Result<R>,
+) -> io::Result<R> {
+    let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    loop {
+        match operation(&mut inner) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            done => return done,
         }
+        let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+        if !fd::wait(inner.as_fd(), direction == Direction::Write, left)? {
+            return Err(errno::would_block());
+        }
+    }
+}
+
+impl<T: AsFd + Read> Read for Io<T> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.run_mut(Direction::Read, |inner| inner.read(buf))
+    }
+
+    fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        self.run_mut(Direction::Read, |inner| inner.read_vectored(bufs))
+    }
+}
+
+impl<T: AsFd + Write> Write for Io<T> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.run_mut(Direction::Write, |inner| inner.write(buf))
+    }
+
+    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.run_mut(Direction::Write, |inner| inner.write_vectored(bufs))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.run_mut(Direction::Write, |inner| inner.flush())
+    }
+}
+
+impl<T: AsFd> Read for &Io<T>
+where
+    for<'a> &'a T: Read,
+{
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.read_with(None, |mut inner| inner.read(buf))
+    }
+
+    fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        self.read_with(None, |mut inner| inner.read_vectored(bufs))
+    }
+}
+
+impl<T: AsFd> Write for &Io<T>
+where
+    for<'a> &'a T: Write,
+{
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.write_with(None, |mut inner| inner.write(buf))
+    }
+
+    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.write_with(None, |mut inner| inner.write_vectored(bufs))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.write_with(None, |mut inner| inner.flush())
+    }
+}
+
+/// Waits until `fd` is readable (or `writable`); `false` after `timeout`.
+pub(crate) fn wait(
+    fd: BorrowedFd<'_>,
+    direction: Direction,
+    timeout: Option<Duration>,
+) -> io::Result<bool> {
+    let writable = direction == Direction::Write;
+    match Section::enter_green() {
+        Some(section) => cancel::check(&section),
+        None => return fd::wait(fd, writable, timeout),
+    }
+    // A wait that need not be one, as on everything that no reactor takes, such as files.
+    if fd::wait(fd, writable, Some(Duration::ZERO))? {
+        scheduler::spend_credit();
+        return Ok(true);
+    }
+    // The descriptor's owner may have it registered. A duplicate has a registration of its own, and
+    // nothing of it is left when the wait ends.
+    let io = Io::new(fd.try_clone_to_owned()?);
+    io.mark_shared();
+    let look = |fd: &OwnedFd| match fd::wait(fd.as_fd(), writable, Some(Duration::ZERO))? {
+        true => Ok(true),
+        false => Err(errno::would_block()),
+    };
+    match io.run(direction, timeout, look, |_| false) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+        done => done,
     }
 }
 

@@ -1,7 +1,8 @@
 //! Waits for descriptors: one per worker.
 //!
 //! A descriptor is registered once, with the worker that first waits for it, edge-triggered and in
-//! both directions, and stays registered until it is closed (`source.rs`). The worker looks at its
+//! both directions, and stays registered until it is closed (`source.rs`). Some tell after each message
+//! that there is room; those are registered for reading only, until somebody waits for room. The worker looks at its
 //! events once per round, and sleeps in the same system call when it has nothing to run.
 //!
 //! # Tokens
@@ -201,8 +202,8 @@ impl Reactor {
         let _ = greenrt_arch::fd::wait(self.poller().registry.as_fd(), false, timeout);
     }
 
-    /// Registers a source, so that its events come to this worker.
-    fn register(&self, source: &Arc<Source>) -> std_io::Result<u64> {
+    /// Registers a source, so that its events come to this worker: all, or those that concern reading.
+    fn register(&self, source: &Arc<Source>, all: bool) -> std_io::Result<u64> {
         let fd = source.fd();
         let token = {
             let mut slots = self.sources.lock();
@@ -221,7 +222,10 @@ impl Reactor {
             u64::from(slot.generation) << 32 | u64::from(index)
         };
         self.n_sources.fetch_add(1, Relaxed);
-        let interests = greenrt_arch::all_interests!(Interest);
+        let interests = match all {
+            true => greenrt_arch::all_interests!(Interest),
+            false => greenrt_arch::read_interests!(Interest),
+        };
         let mut mio_source = SourceFd(&fd);
         let mio_token = Token(token as usize);
         let registry = &self.poller().registry;
@@ -240,6 +244,13 @@ impl Reactor {
                 Err(error)
             }
         }
+    }
+
+    /// Has all events come of a descriptor of which only those for reading came so far. What is ready
+    /// already comes as an event.
+    fn watch_all(&self, token: u64, fd: RawFd) -> std_io::Result<()> {
+        let interests = greenrt_arch::all_interests!(Interest);
+        SourceFd(&fd).reregister(&self.registry, Token(token as usize), interests)
     }
 
     /// Takes a source out. `close`: the descriptor is about to be closed and has no duplicates, so

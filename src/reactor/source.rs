@@ -45,7 +45,7 @@ use std::pin::{Pin, pin};
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
-use std::sync::atomic::{AtomicPtr, AtomicU32};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32};
 
 use greenrt_arch::context;
 use parking_lot::{Mutex, MutexGuard};
@@ -112,6 +112,9 @@ pub(crate) struct Source {
     readiness: AtomicU32,
     /// Who waited last to read; only to fetch its memory ahead.
     last_reader: AtomicPtr<Record>,
+    /// Nobody has waited to write yet, and until then no reactor is to tell when one could. Changed
+    /// under the lock.
+    reads_only: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -186,11 +189,12 @@ impl State {
 }
 
 impl Source {
-    pub(crate) fn new(fd: RawFd) -> Arc<Source> {
+    pub(crate) fn new(fd: RawFd, reads_only: bool) -> Arc<Source> {
         Arc::new(Source {
             fd,
             readiness: AtomicU32::new(READ | WRITE),
             last_reader: AtomicPtr::new(ptr::null_mut()),
+            reads_only: AtomicBool::new(reads_only),
             state: Mutex::new(State {
                 readers: Waiting::new(),
                 writers: Waiting::new(),
@@ -377,6 +381,9 @@ impl Source {
         direction: Direction,
         deadline: Option<u64>,
     ) -> io::Result<Ended> {
+        if direction == Direction::Write && self.reads_only.load(Relaxed) {
+            self.watch_writes()?;
+        }
         loop {
             let episode = match self.open(direction) {
                 Ok(episode) => episode,
@@ -453,6 +460,9 @@ impl Source {
         direction: Direction,
         waiter: Pin<&Waiter>,
     ) -> io::Result<bool> {
+        if direction == Direction::Write && self.reads_only.load(Relaxed) {
+            self.watch_writes()?;
+        }
         loop {
             let mut state = self.state();
             if state.home.is_none() && !state.moving && !state.closed {
@@ -518,9 +528,23 @@ impl Source {
             }
             state.moving = true;
         }
-        let registered = here.reactor.register(self);
+        let reads_only = self.reads_only.load(Relaxed);
+        let registered = here.reactor.register(self, !reads_only);
         let mut state = self.state.lock();
         state.n_foreign = 0;
+        if let Ok(token) = registered
+            && reads_only
+            && !self.reads_only.load(Relaxed)
+        {
+            // Somebody wants to write since.
+            if let Err(error) = here.reactor.watch_all(token, self.fd) {
+                state.moving = false;
+                self.wake_all(&mut state);
+                drop(state);
+                here.reactor.deregister(token, self.fd, false);
+                return Err(error);
+            }
+        }
         let superfluous = match registered {
             Ok(token) if state.closed => Some((here, token)),
             Ok(token) => state.home.replace((here, token)),
@@ -541,6 +565,22 @@ impl Source {
         Ok(())
     }
 
+    /// From now on there are events for writing too.
+    #[cold]
+    fn watch_writes(&self) -> io::Result<()> {
+        let _section = Section::enter_green();
+        let state = self.state.lock();
+        if !self.reads_only.load(Relaxed) {
+            return Ok(());
+        }
+        if let Some((home, token)) = &state.home {
+            home.reactor.watch_all(*token, self.fd)?;
+        }
+        // Whoever is registering it looks again under the lock.
+        self.reads_only.store(false, Relaxed);
+        Ok(())
+    }
+
     /// Its reactor ends.
     pub(super) fn lose_home(&self, reactor: &Reactor) {
         let mut state = self.state.lock();
@@ -555,6 +595,18 @@ impl Source {
             while let Some(wake) = self.next_waiter(state, direction) {
                 wake.wake();
             }
+        }
+    }
+
+    /// Has everybody who waits try again, although no event has come.
+    pub(crate) fn retry_all(&self) {
+        let _section = Section::enter_green();
+        let again = |now: u32| Some((now | READ | WRITE).wrapping_add(TICK));
+        // AcqRel: as in `on_event`.
+        let before = self.readiness.fetch_update(AcqRel, Relaxed, again);
+        let (Ok(before) | Err(before)) = before;
+        if before & (HAS_READERS | HAS_WRITERS) != 0 {
+            self.wake_all(&mut self.state.lock());
         }
     }
 

@@ -29,6 +29,7 @@ mod manual_clock;
 mod net;
 mod net_examples;
 mod net_limits;
+mod offload;
 mod order;
 mod panics;
 mod park;

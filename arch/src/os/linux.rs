@@ -15,6 +15,8 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::time::Duration;
 
+pub use std::os::linux::net::SocketAddrExt;
+
 use super::raw::call;
 use crate::epoll::RawEvent;
 
@@ -364,6 +366,120 @@ pub(crate) unsafe fn send(
     ];
     // SAFETY: the bytes are there, says the caller; no address of a receiver is given.
     unsafe { call(libc::SYS_sendto, args) }
+}
+
+/// `recvfrom(2)`, with the sender's address; otherwise as [`receive`].
+///
+/// # Errors
+///
+/// Those of `recvfrom(2)`.
+///
+/// # Safety
+///
+/// `place` has room for `bytes`, and `name` for `*name_bytes`.
+#[inline]
+pub(crate) unsafe fn receive_from(
+    fd: RawFd,
+    place: *mut u8,
+    bytes: usize,
+    flags: c_int,
+    name: *mut libc::sockaddr,
+    name_bytes: *mut libc::socklen_t,
+) -> io::Result<usize> {
+    let args = [
+        fd as usize,
+        place.expose_provenance(),
+        bytes,
+        flags as usize,
+        name.expose_provenance(),
+        name_bytes.expose_provenance(),
+    ];
+    // SAFETY: all room is the caller's to be written to.
+    unsafe { call(libc::SYS_recvfrom, args) }
+}
+
+/// `sendto(2)`, with the receiver's address; otherwise as [`receive`].
+///
+/// # Errors
+///
+/// Those of `sendto(2)`.
+///
+/// # Safety
+///
+/// At `place` are `bytes` bytes, and at `name` are `name_bytes`.
+#[inline]
+pub(crate) unsafe fn send_to(
+    fd: RawFd,
+    place: *const u8,
+    bytes: usize,
+    flags: c_int,
+    name: *const libc::sockaddr,
+    name_bytes: libc::socklen_t,
+) -> io::Result<usize> {
+    let args = [
+        fd as usize,
+        place.expose_provenance(),
+        bytes,
+        flags as usize,
+        name.expose_provenance(),
+        name_bytes as usize,
+    ];
+    // SAFETY: the bytes and the address are there, says the caller.
+    unsafe { call(libc::SYS_sendto, args) }
+}
+
+/// `recvmsg(2)`; otherwise as [`receive`].
+///
+/// # Errors
+///
+/// Those of `recvmsg(2)`.
+///
+/// # Safety
+///
+/// The message names room that is the caller's to be written to.
+#[inline]
+pub(crate) unsafe fn receive_message(
+    fd: RawFd,
+    message: *mut libc::msghdr,
+    flags: c_int,
+) -> io::Result<usize> {
+    let args = [
+        fd as usize,
+        message.expose_provenance(),
+        flags as usize,
+        0,
+        0,
+        0,
+    ];
+    // SAFETY: the caller answers for what the message names.
+    unsafe { call(libc::SYS_recvmsg, args) }
+}
+
+/// `sendmsg(2)`; otherwise as [`receive`].
+///
+/// # Errors
+///
+/// Those of `sendmsg(2)`.
+///
+/// # Safety
+///
+/// The message names bytes that are there.
+#[inline]
+pub(crate) unsafe fn send_message(
+    fd: RawFd,
+    message: *const libc::msghdr,
+    flags: c_int,
+) -> io::Result<usize> {
+    let args = [
+        fd as usize,
+        message.expose_provenance(),
+        flags as usize,
+        0,
+        0,
+        0,
+    ];
+    // SAFETY: the caller answers for what the message names.
+    unsafe { call(libc::SYS_sendmsg, args) }
 }
 
 /// `listen(2)`.

@@ -8,6 +8,7 @@ use std::ffi::c_int;
 use std::io;
 use std::ops::Range;
 use std::os::fd::{OwnedFd, RawFd};
+use std::os::unix::net::SocketAddr;
 use std::ptr;
 use std::time::Duration;
 
@@ -166,6 +167,112 @@ pub(crate) unsafe fn send(
     // SAFETY: the bytes are there, says the caller.
     let result = unsafe { libc::send(fd, place.cast(), bytes, flags) };
     usize::try_from(result).map_err(|_| io::Error::last_os_error())
+}
+
+/// `recvfrom(2)`, with the sender's address.
+///
+/// # Errors
+///
+/// Those of `recvfrom(2)`.
+///
+/// # Safety
+///
+/// `place` has room for `bytes`, and `name` for `*name_bytes`.
+pub(crate) unsafe fn receive_from(
+    fd: RawFd,
+    place: *mut u8,
+    bytes: usize,
+    flags: c_int,
+    name: *mut libc::sockaddr,
+    name_bytes: *mut libc::socklen_t,
+) -> io::Result<usize> {
+    // SAFETY: all room is the caller's to be written to.
+    let result = unsafe { libc::recvfrom(fd, place.cast(), bytes, flags, name, name_bytes) };
+    usize::try_from(result).map_err(|_| io::Error::last_os_error())
+}
+
+/// `sendto(2)`, with the receiver's address.
+///
+/// # Errors
+///
+/// Those of `sendto(2)`.
+///
+/// # Safety
+///
+/// At `place` are `bytes` bytes, and at `name` are `name_bytes`.
+pub(crate) unsafe fn send_to(
+    fd: RawFd,
+    place: *const u8,
+    bytes: usize,
+    flags: c_int,
+    name: *const libc::sockaddr,
+    name_bytes: libc::socklen_t,
+) -> io::Result<usize> {
+    // SAFETY: the bytes and the address are there, says the caller.
+    let result = unsafe { libc::sendto(fd, place.cast(), bytes, flags, name, name_bytes) };
+    usize::try_from(result).map_err(|_| io::Error::last_os_error())
+}
+
+/// `recvmsg(2)`.
+///
+/// # Errors
+///
+/// Those of `recvmsg(2)`.
+///
+/// # Safety
+///
+/// The message names room that is the caller's to be written to.
+pub(crate) unsafe fn receive_message(
+    fd: RawFd,
+    message: *mut libc::msghdr,
+    flags: c_int,
+) -> io::Result<usize> {
+    // SAFETY: the caller answers for what the message names.
+    let result = unsafe { libc::recvmsg(fd, message, flags) };
+    usize::try_from(result).map_err(|_| io::Error::last_os_error())
+}
+
+/// `sendmsg(2)`.
+///
+/// # Errors
+///
+/// Those of `sendmsg(2)`.
+///
+/// # Safety
+///
+/// The message names bytes that are there.
+pub(crate) unsafe fn send_message(
+    fd: RawFd,
+    message: *const libc::msghdr,
+    flags: c_int,
+) -> io::Result<usize> {
+    // SAFETY: the caller answers for what the message names.
+    let result = unsafe { libc::sendmsg(fd, message, flags) };
+    usize::try_from(result).map_err(|_| io::Error::last_os_error())
+}
+
+/// What Linux has for addresses of the Unix domain: as `std::os::linux::net::SocketAddrExt`. Here
+/// there are no abstract names.
+pub trait SocketAddrExt: Sized {
+    /// Always fails.
+    ///
+    /// # Errors
+    ///
+    /// Of kind `Unsupported`.
+    fn from_abstract_name<N: AsRef<[u8]>>(name: N) -> io::Result<Self>;
+
+    /// Always `None`.
+    fn as_abstract_name(&self) -> Option<&[u8]>;
+}
+
+impl SocketAddrExt for SocketAddr {
+    fn from_abstract_name<N: AsRef<[u8]>>(_name: N) -> io::Result<Self> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn as_abstract_name(&self) -> Option<&[u8]> {
+        None
+    }
 }
 
 /// `listen(2)`.

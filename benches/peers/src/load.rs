@@ -10,8 +10,10 @@
 //! ```
 
 use std::io::{self, BufRead, Read, Write};
-use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixStream};
 use std::time::{Duration, Instant};
 
 use crate::child;
@@ -24,9 +26,9 @@ const SILENCE_MS: i32 = 5000;
 const REQUEST: &[u8] =
     b"GET /hello HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: peers\r\nAccept: */*\r\n\r\n";
 
-pub(crate) fn child(port: u16) {
+pub(crate) fn child(server: &str) {
     child::pin_to(child::CLIENT_CPU);
-    let mut client = Client::new(port);
+    let mut client = Client::new(Server::from_announced(server));
     for line in io::stdin().lock().lines().map_while(Result::ok) {
         let words: Vec<&str> = line.split_whitespace().collect();
         let number = |word: &str| word.parse::<u64>().expect("a number");
@@ -41,8 +43,27 @@ pub(crate) fn child(port: u16) {
     }
 }
 
+/// Where the server is, as it has told.
+enum Server {
+    Tcp(u16),
+    Udp(u16),
+    /// An abstract name.
+    Unix(String),
+}
+
+impl Server {
+    fn from_announced(text: &str) -> Server {
+        let port = |text: &str| text.parse().expect("a port");
+        match text.split_once(':') {
+            None => Server::Tcp(port(text)),
+            Some(("udp", text)) => Server::Udp(port(text)),
+            Some((_, name)) => Server::Unix(name.into()),
+        }
+    }
+}
+
 struct Client {
-    port: u16,
+    server: Server,
     epoll: Epoll,
     connections: Vec<Connection>,
     n_opened: u32,
@@ -56,9 +77,9 @@ struct Connection {
 }
 
 impl Client {
-    fn new(port: u16) -> Client {
+    fn new(server: Server) -> Client {
         Client {
-            port,
+            server,
             epoll: Epoll::new().expect("an epoll"),
             connections: Vec::new(),
             n_opened: 0,
@@ -72,7 +93,19 @@ impl Client {
         self.n_opened += 1;
         let [_, b, c, d] = (self.n_opened / 1000).to_be_bytes();
         let from = SocketAddrV4::new(Ipv4Addr::new(127, b, c, d.max(1)), 0);
-        let stream = connect(from, SocketAddrV4::new(Ipv4Addr::LOCALHOST, self.port))?;
+        // Reading and writing are the same calls for all.
+        let stream = match &self.server {
+            Server::Tcp(port) => connect(from, SocketAddrV4::new(Ipv4Addr::LOCALHOST, *port))?,
+            Server::Udp(port) => {
+                let socket = UdpSocket::bind("127.0.0.1:0")?;
+                socket.connect((Ipv4Addr::LOCALHOST, *port))?;
+                OwnedFd::from(socket).into()
+            }
+            Server::Unix(name) => {
+                let address = SocketAddr::from_abstract_name(name)?;
+                OwnedFd::from(UnixStream::connect_addr(&address)?).into()
+            }
+        };
         stream.set_nonblocking(true)?;
         self.epoll
             .add(stream.as_raw_fd(), slot as u64, libc::EPOLLIN)?;

@@ -51,7 +51,7 @@ fn main() -> ExitCode {
     match words[..] {
         ["work", work, runtime] => work::child(work, runtime),
         ["serve", protocol, runtime, n_workers] => serve::child(protocol, runtime, n_workers),
-        ["load", port] => load::child(port.parse().expect("a port")),
+        ["load", server] => load::child(server),
         _ => match Options::parse(&words) {
             Ok(options) => rows::run(&options),
             Err(message) => {

@@ -155,6 +155,16 @@ fn rows() -> Vec<Row> {
         let kind = net("http", 1, n_connections, Load::Wrk(1));
         row(name, &["CPU us", "requests/s"], 10, HTTP, kind)
     };
+    let local = |name, protocol, n_connections| Row {
+        runtimes: &[Shared, Private, Epoll, Tokio],
+        ..row(
+            name,
+            PER_REQUEST,
+            10,
+            if n_connections > 1 { ECHO } else { &[] },
+            net(protocol, 1, n_connections, Load::Echo(300)),
+        )
+    };
     let idle = |name, protocol| {
         let kind = net(protocol, 1, 9000, Load::Idle);
         row(name, &["bytes each", "wakes/s"], 3, IDLE, kind)
@@ -220,6 +230,10 @@ fn rows() -> Vec<Row> {
         echo("echo/8000_connections", 1, 8000, ECHO),
         echo("echo/64_connections_2_workers", 2, 64, ECHO_64_ON_2),
         echo("echo/1000_connections_2_workers", 2, 1000, ECHO_1000_ON_2),
+        local("echo_udp/64_clients", "udp_echo", 64),
+        local("echo_unix/1_connection", "unix_echo", 1),
+        local("echo_unix/64_connections", "unix_echo", 64),
+        local("echo_unix/1000_connections", "unix_echo", 1000),
         row(
             "skew/8000_accepts_2_workers",
             &["skew %"],

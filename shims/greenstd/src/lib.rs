@@ -25,16 +25,15 @@
 //!
 //! # What is here
 //!
-//! | std path                | here                      | what differs                                     |
+//! | std                     | here                      | what differs                                     |
 //! |-------------------------|---------------------------|--------------------------------------------------|
-//! | `net::TcpListener`      | [`net::TcpListener`]      | longest backlog; descriptor is non-blocking      |
-//! | `net::TcpStream`        | [`net::TcpStream`]        | timeouts cost no system call                     |
-//! | `net::Incoming`         | [`net::Incoming`]         | nothing                                          |
-//! | `net::ToSocketAddrs`    | std's                     | looking up a *name* blocks the worker for now    |
-//! | `net::UdpSocket`        | not yet                   |                                                  |
-//! | rest of `net`           | std's                     | never blocks                                     |
+//! | `net`                   | [`net`]: TCP and UDP      | longest backlog; timeouts cost no system call; names are looked up on a pool |
+//! | `os::unix::net`         | [`os::unix::net`]         | full queues: see there                           |
+//! | `io::{stdin, stdout, stderr, pipe}` | [`io`]        | standard input has a buffer of its own           |
+//! | `print!` and kin, `dbg!` | [`print!`] and kin, [`dbg!`] | nothing                                      |
+//! | rest of `io`            | std's                     | `IsTerminal` is a trait of its own, std's is sealed |
 //! | `os::fd`, `os::raw`     | std's                     | nothing                                          |
-//! | `os::unix`              | std's                     | without sockets: see [`os`]                      |
+//! | rest of `os`            | std's                     | see [`os`]                                       |
 //! | `os::linux::net::TcpStreamExt` | [`os::linux::net::TcpStreamExt`] | a trait of its own, std's is sealed |
 //! | `thread::spawn`         | [`thread::spawn`]         | a green thread, everywhere; stack of 1 MiB       |
 //! | `thread::Builder`       | [`thread::Builder`]       | stacks up to 8 MiB                               |
@@ -46,15 +45,35 @@
 //! | `thread::sleep`         | [`greenrt::sleep`]        | parks; a point of cancellation                   |
 //! | `thread::park` and kin  | [`greenrt::park`]         | parks                                            |
 //! | `thread::yield_now`     | [`greenrt::yield_now`]    | to the green threads of the same worker          |
-//! | `thread::LocalKey`      | [`thread::LocalKey`]      | nothing                                          |
-//! | `thread_local!`         | [`thread_local!`]         | each green thread has its own                    |
+//! | `thread_local!`, `thread::LocalKey` | [`thread_local!`], [`thread::LocalKey`] | each green thread has its own |
 //! | `sync`                  | [`sync`]                  | fair; not poisoned by cancellation               |
-//! | rest of `thread`        | std's                     | nothing                                          |
-//! | `io`                    | std's                     | without what would block: see [`io`]             |
-//! | `process::Command`, `Child` and its pipes | [`process`] | descriptors of pipes block, ours do not wait |
-//! | rest of `process`       | std's                     | nothing                                          |
-//! | `os::unix::process::CommandExt` | [`os::unix::process::CommandExt`] | a trait of its own, std's is sealed |
-//! | `time`, and what never waits | std's                | without `fs`, until it is here                   |
+//! | `process`               | [`process`]               | see there                                        |
+//! | `fs`                    | std's                     | blocks the worker: [`greenrt::offload`]          |
+//! | all else                | std's                     | never waits                                      |
+//!
+#![cfg_attr(doc, doc = "Item by item: [`std_items`].")]
+//!
+//! # A whole crate without a change
+//!
+//! A crate whose manifest says
+//!
+//! ```toml
+//! [dependencies]
+//! std = { package = "greenstd", version = "0.1" }
+//! ```
+//!
+//! has greenstd for std, in every edition and in all its targets: `use std::..`, `::std::..`, derives,
+//! macros of its own that name std, and the bare `println!` and `thread_local!` of the [`prelude`].
+//! Whatever is not mirrored is std's. These stay std's:
+//!
+//! - its dependencies, which were compiled with std: their sockets and threads are not ours. There are
+//!   conversions ([`From`]) between std's sockets, pipes and children and ours, both ways;
+//! - `#[test]`: each test begins on an OS thread of the test harness, where greenstd does what std does;
+//!   what it spawns is green;
+//! - `main` itself, likewise, unless it calls [`greenrt::run`].
+//!
+//! `extern crate greenstd as std;` in a crate's root does the same from edition 2018 on, but for bare
+//! macros, which are std's then unless it says `#[macro_use]`.
 //!
 //! # Cancellation
 //!
@@ -64,6 +83,7 @@
 //! is sound on std may rely on it.
 
 pub mod io;
+mod macros;
 pub mod net;
 pub mod os;
 pub mod process;
@@ -71,26 +91,15 @@ pub mod sleep;
 pub mod sync;
 pub mod thread;
 
-pub use std::time;
+/// What programs import without saying so: std's, with the macros of greenstd in place of std's.
+///
+/// A crate whose manifest says `std = { package = "greenstd", .. }` has the prelude of its edition from
+/// here.
+pub mod prelude;
 
-// What never waits, as it is.
-#[rustfmt::skip]
-pub use std::{
-    alloc, any, arch, array, ascii, backtrace, borrow, boxed, cell, char, clone, cmp, collections,
-    convert, default, env, error, f32, f64, ffi, fmt, future, hash, hint, iter, marker, mem, num, ops,
-    option, panic, path, pin, prelude, primitive, ptr, rc, result, slice, str, string, task, vec,
-};
-pub use integers::*;
-pub use std::{
-    assert, assert_eq, assert_ne, cfg, column, compile_error, concat, dbg, debug_assert,
-    debug_assert_eq, debug_assert_ne, eprint, eprintln, file, format, format_args, include,
-    include_bytes, include_str, is_x86_feature_detected, line, matches, module_path, option_env,
-    print, println, stringify, todo, unimplemented, unreachable, write, writeln,
-};
+#[cfg(doc)]
+#[doc = include_str!("../STD_ITEMS.md")]
+pub mod std_items {}
 
-/// The modules of constants that the types have too.
-mod integers {
-    #![expect(clippy::legacy_numeric_constants, reason = "modules that std has")]
-
-    pub use std::{i8, i16, i32, i64, i128, isize, u8, u16, u32, u64, u128, usize};
-}
+// What never waits, and what is not mirrored yet, as it is. What is defined here goes first.
+pub use std::*;

@@ -1,8 +1,6 @@
 //! What is particular to a system, as in std, as far as it never blocks.
 //!
-//! The traits for descriptors are std's own, and greenstd's sockets implement them. Left out, until
-//! they are mirrored: sockets of the Unix domain (`unix::net::UnixStream` and its kin), which would
-//! block the worker.
+//! The traits for descriptors are std's own, and greenstd's sockets implement them.
 
 /// Owned and borrowed descriptors, as they are in std.
 pub mod fd {
@@ -20,10 +18,7 @@ pub mod unix {
         };
     }
 
-    /// Addresses of the Unix domain. Its sockets are not mirrored yet.
-    pub mod net {
-        pub use std::os::unix::net::SocketAddr;
-    }
+    pub mod net;
 
     /// Commands and statuses of processes.
     pub mod process {
@@ -42,8 +37,10 @@ pub mod unix {
 ///
 /// On other systems these paths are there too, and what they lead to fails with `Unsupported`.
 pub mod linux {
-    /// TCP's options.
+    /// TCP's options, and abstract names of the Unix domain.
     pub mod net {
+        pub use greenrt::lowlevel::socket::SocketAddrExt;
+
         pub use crate::net::tcp::ext::TcpStreamExt;
     }
 }

@@ -6,6 +6,7 @@
 
 pub(crate) mod epoll;
 mod greenrt;
+mod local;
 mod may;
 mod smol;
 mod threads;
@@ -50,6 +51,10 @@ pub(crate) fn child(protocol: &str, runtime: &str, n_workers: &str) {
         println!("fails: {info}");
         std::process::exit(1);
     }));
+    if let Some(transport) = local::Transport::from_protocol(protocol) {
+        child::answer_parent(|_| String::new());
+        return local::serve(transport, Runtime::from_name(runtime).expect("a runtime"));
+    }
     let protocol = match protocol {
         "echo" => Protocol::Echo,
         "hog_echo" => Protocol::HogEcho,

@@ -5,7 +5,7 @@
 //!
 //! | socket                        | `O_NONBLOCK` of the descriptor is | an operation does not wait, because    |
 //! |-------------------------------|-----------------------------------|----------------------------------------|
-//! | stream                        | what its user asked for           | each call says so (`MSG_DONTWAIT`)     |
+//! | stream, datagrams             | what its user asked for           | each call says so (`MSG_DONTWAIT`)     |
 //! | listener opened here          | on                                | of that: no call of `accept` says so   |
 //! | listener from elsewhere       | what its user asked for           | it asks first whether there is anybody |
 //!
@@ -21,14 +21,15 @@
 //! is allocated.
 
 use std::io;
-use std::net;
+use std::net::{self, Shutdown};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net as unix;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use greenrt::lowlevel::{self, Io};
+use greenrt::lowlevel::{self, Io, Retry};
 
 /// An operation that did as many bytes as this may have stopped for another reason than that there
 /// were no more: the kernel limits what one call does.
@@ -38,32 +39,38 @@ const BYTES_MAX: usize = 1 << 30;
 const SLICES_MAX: usize = 16;
 
 /// std's sockets, which do the work.
-pub(super) trait Inner: AsFd + From<OwnedFd> + Into<OwnedFd> {
+pub(crate) trait Inner: AsFd + From<OwnedFd> + Into<OwnedFd> {
     /// Whether one that was opened here is in non-blocking mode, whatever its user asked for.
     const IS_FORCED: bool;
+    /// Whether it tells after each message that there is room for another; see [`Io::read_first`].
+    const TELLS_OF_ROOM: bool;
 
     /// std's method of that name.
     fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()>;
 }
 
-impl Inner for net::TcpStream {
-    const IS_FORCED: bool = false;
+macro_rules! inner {
+    ($Socket:ty, $is_forced:literal, $tells_of_room:literal) => {
+        impl Inner for $Socket {
+            const IS_FORCED: bool = $is_forced;
+            const TELLS_OF_ROOM: bool = $tells_of_room;
 
-    fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
-        self.set_nonblocking(nonblocking)
-    }
+            fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
+                self.set_nonblocking(nonblocking)
+            }
+        }
+    };
 }
 
-impl Inner for net::TcpListener {
-    const IS_FORCED: bool = true;
-
-    fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
-        self.set_nonblocking(nonblocking)
-    }
-}
+inner!(net::TcpStream, false, false);
+inner!(net::TcpListener, true, false);
+inner!(net::UdpSocket, false, true);
+inner!(unix::UnixStream, false, true);
+inner!(unix::UnixListener, true, false);
+inner!(unix::UnixDatagram, false, true);
 
 /// See the module's documentation.
-pub(super) struct Socket<T: Inner> {
+pub(crate) struct Socket<T: Inner> {
     io: Io<T>,
     settings: OnceLock<Arc<Settings>>,
 }
@@ -77,12 +84,18 @@ struct Settings {
     forced: Mutex<bool>,
     read_timeout: Timeout,
     write_timeout: Timeout,
-    /// Whether doing less than asked says that the next operation would block.
+    /// Whether doing less than asked says that the next operation would block: so with streams, and
+    /// not with datagrams.
     is_stream: bool,
+    /// Whether reading was shut down, of which a socket for datagrams of the Unix domain tells
+    /// nothing to those who do not wait.
+    is_deaf: AtomicBool,
+    /// The clones that there are, and perhaps some that are gone.
+    clones: Mutex<Vec<Retry>>,
 }
 
 impl Settings {
-    /// Of a socket that was opened here.
+    /// Of a socket that was opened here. Those of datagrams are asked for no streams.
     fn new(is_forced: bool) -> Self {
         Settings {
             nonblocking: AtomicBool::new(false),
@@ -90,7 +103,13 @@ impl Settings {
             read_timeout: Timeout::new(None),
             write_timeout: Timeout::new(None),
             is_stream: true,
+            is_deaf: AtomicBool::new(false),
+            clones: Mutex::default(),
         }
+    }
+
+    fn clones(&self) -> MutexGuard<'_, Vec<Retry>> {
+        self.clones.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn forced(&self) -> MutexGuard<'_, bool> {
@@ -123,7 +142,7 @@ impl Timeout {
 
 /// Which of the two timeouts.
 #[derive(Clone, Copy)]
-pub(super) enum Direction {
+pub(crate) enum Direction {
     Read,
     Write,
 }
@@ -137,17 +156,29 @@ impl Settings {
     }
 }
 
+fn wrap<T: Inner>(inner: T) -> Io<T> {
+    match T::TELLS_OF_ROOM {
+        true => Io::read_first(inner),
+        false => Io::new(inner),
+    }
+}
+
 impl<T: Inner> Socket<T> {
     /// Takes a socket that was opened here, of which nobody has asked anything yet.
-    pub(super) fn new(io: Io<T>) -> Self {
+    pub(crate) fn new(io: Io<T>) -> Self {
         Socket {
             io,
             settings: OnceLock::new(),
         }
     }
 
+    /// As `new`, of a socket of which nobody knows yet.
+    pub(crate) fn of(inner: T) -> Self {
+        Self::new(wrap(inner))
+    }
+
     /// Takes a descriptor from elsewhere, and asks what its user believes of it.
-    pub(super) fn adopt(fd: OwnedFd) -> Self {
+    pub(crate) fn adopt(fd: OwnedFd) -> Self {
         // std asks any descriptor for its timeouts; one that is no socket has none.
         let socket = net::TcpStream::from(fd);
         let settings = Settings {
@@ -156,8 +187,10 @@ impl<T: Inner> Socket<T> {
             read_timeout: Timeout::new(socket.read_timeout().ok().flatten()),
             write_timeout: Timeout::new(socket.write_timeout().ok().flatten()),
             is_stream: lowlevel::is_stream_socket(socket.as_fd()),
+            is_deaf: AtomicBool::new(false),
+            clones: Mutex::default(),
         };
-        let io = Io::new(T::from(socket.into()));
+        let io = wrap(T::from(socket.into()));
         // Whoever had it may have kept duplicates.
         io.mark_shared();
         Socket {
@@ -167,29 +200,51 @@ impl<T: Inner> Socket<T> {
     }
 
     /// A duplicate of the descriptor, with the settings in common.
-    pub(super) fn try_clone(&self) -> io::Result<Self> {
+    pub(crate) fn try_clone(&self) -> io::Result<Self> {
         self.io.mark_shared();
-        let io = Io::new(T::from(self.io.as_fd().try_clone_to_owned()?));
+        let io = wrap(T::from(self.io.as_fd().try_clone_to_owned()?));
         io.mark_shared();
+        let settings = Arc::clone(self.settings());
+        let mut clones = settings.clones();
+        clones.retain(Retry::is_alive);
+        if clones.is_empty() {
+            clones.push(self.io.retry());
+        }
+        clones.push(io.retry());
+        drop(clones);
         Ok(Socket {
             io,
-            settings: OnceLock::from(Arc::clone(self.settings())),
+            settings: OnceLock::from(settings),
         })
     }
 
+    /// What a socket of the Unix domain needs when `how` was shut down, or is about to be: the
+    /// system does not announce all of it to those who wait.
+    pub(crate) fn was_shut_down(&self, how: Shutdown) {
+        if how != Shutdown::Write {
+            self.settings().is_deaf.store(true, Relaxed);
+        }
+        self.io.retry().all();
+        if let Some(settings) = self.settings.get() {
+            // Not under the lock, which those who are woken may want.
+            let clones = settings.clones().clone();
+            clones.iter().for_each(Retry::all);
+        }
+    }
+
     /// What is wrapped, for calls that never block.
-    pub(super) fn get(&self) -> &T {
+    pub(crate) fn get(&self) -> &T {
         self.io.get_ref()
     }
 
     /// What is wrapped, for users who may duplicate the descriptor.
-    pub(super) fn expose(&self) -> &T {
+    pub(crate) fn expose(&self) -> &T {
         self.io.mark_shared();
         self.io.get_ref()
     }
 
     /// Unwraps it, in the mode that its user asked for, in which its clones have it from now on too.
-    pub(super) fn into_inner(self) -> T {
+    pub(crate) fn into_inner(self) -> T {
         let inner = self.io.into_inner();
         // No descriptor refuses the mode; and nothing could be done about it.
         match self.settings.into_inner() {
@@ -211,7 +266,7 @@ impl<T: Inner> Socket<T> {
             .get_or_init(|| Arc::new(Settings::new(T::IS_FORCED)))
     }
 
-    pub(super) fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
+    pub(crate) fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
         let settings = self.settings();
         let forced = settings.forced();
         if !*forced {
@@ -221,12 +276,12 @@ impl<T: Inner> Socket<T> {
         Ok(())
     }
 
-    pub(super) fn set_timeout(&self, direction: Direction, timeout: Option<Duration>) {
+    pub(crate) fn set_timeout(&self, direction: Direction, timeout: Option<Duration>) {
         self.settings().timeout(direction).set(timeout);
     }
 
     /// Accepts by `accept`, and waits if its user allows.
-    pub(super) fn accept_with<R>(
+    pub(crate) fn accept_with<R>(
         &self,
         mut accept: impl FnMut(&T) -> io::Result<R>,
     ) -> io::Result<R> {
@@ -244,7 +299,7 @@ impl<T: Inner> Socket<T> {
     }
 
     /// Does something that reads, and waits if its user allows.
-    pub(super) fn read_with<R>(&self, operation: impl FnMut(&T) -> io::Result<R>) -> io::Result<R> {
+    pub(crate) fn read_with<R>(&self, operation: impl FnMut(&T) -> io::Result<R>) -> io::Result<R> {
         match self.settings.get() {
             None => self.io.read_with(None, operation),
             Some(settings) if settings.nonblocking.load(Relaxed) => self.io.try_with(operation),
@@ -252,9 +307,46 @@ impl<T: Inner> Socket<T> {
         }
     }
 
+    /// Receives a datagram of the Unix domain, and waits if its user allows; `end` is what there is
+    /// once reading was shut down.
+    pub(crate) fn receive_datagram<R>(
+        &self,
+        mut operation: impl FnMut(&T) -> io::Result<R>,
+        end: impl Fn() -> io::Result<R>,
+    ) -> io::Result<R> {
+        let is_deaf = || match self.settings.get() {
+            Some(settings) => settings.is_deaf.load(Relaxed),
+            None => false,
+        };
+        let timeout = match self.settings.get() {
+            None => None,
+            Some(settings) if settings.nonblocking.load(Relaxed) => {
+                return self.io.try_with(operation);
+            }
+            Some(settings) => settings.read_timeout.get(),
+        };
+        self.io
+            .read_with(timeout, |socket| match operation(socket) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && is_deaf() => end(),
+                done => done,
+            })
+    }
+
+    /// Does something that writes, and waits if its user allows.
+    pub(crate) fn write_with<R>(
+        &self,
+        operation: impl FnMut(&T) -> io::Result<R>,
+    ) -> io::Result<R> {
+        match self.settings.get() {
+            None => self.io.write_with(None, operation),
+            Some(settings) if settings.nonblocking.load(Relaxed) => self.io.try_with(operation),
+            Some(settings) => self.io.write_with(settings.write_timeout.get(), operation),
+        }
+    }
+
     /// Reads bytes into room for `len`, and waits if its user allows.
     #[inline]
-    pub(super) fn read_bytes(
+    pub(crate) fn read_bytes(
         &self,
         len: usize,
         operation: impl FnMut(&T) -> io::Result<usize>,
@@ -271,9 +363,68 @@ impl<T: Inner> Socket<T> {
         }
     }
 
+    /// As `read_bytes`, of a stream of the Unix domain: the operation says also whether it may have
+    /// stopped before there was no more.
+    #[inline]
+    pub(crate) fn read_unix_bytes(
+        &self,
+        len: usize,
+        operation: impl FnMut(&T) -> io::Result<(usize, bool)>,
+    ) -> io::Result<usize> {
+        let len = len.min(BYTES_MAX);
+        // Nothing read is the end, after which there is no edge.
+        let is_last = |&(n, stopped): &(usize, bool)| 0 < n && n < len && !stopped;
+        let read = match self.settings.get() {
+            None => self.io.read_hinted_with(None, operation, is_last),
+            Some(settings) if settings.nonblocking.load(Relaxed) => self.io.try_with(operation),
+            Some(settings) if settings.is_stream => {
+                let timeout = settings.read_timeout.get();
+                self.io.read_hinted_with(timeout, operation, is_last)
+            }
+            Some(settings) => self.io.read_with(settings.read_timeout.get(), operation),
+        };
+        read.map(|(n, _)| n)
+    }
+
+    /// Sends a datagram, and waits if its user allows.
+    ///
+    /// It may not find room for two reasons: its own buffer is full, or the queue of the receiver,
+    /// of which nothing tells when there is room again unless the two are connected.
+    pub(crate) fn send_datagram(
+        &self,
+        mut operation: impl FnMut(&T) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        let timeout = match self.settings.get() {
+            None => None,
+            Some(settings) if settings.nonblocking.load(Relaxed) => {
+                return self.io.try_with(operation);
+            }
+            Some(settings) => settings.write_timeout.get(),
+        };
+        let mut pause = Pause::new(timeout);
+        loop {
+            let sent = self
+                .io
+                .write_with(pause.left, |socket| match operation(socket) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        match lowlevel::is_ready(socket.as_fd(), true)? {
+                            true => Ok(None),
+                            false => Err(error),
+                        }
+                    }
+                    sent => sent.map(Some),
+                })?;
+            match sent {
+                Some(n) => return Ok(n),
+                None if pause.wait() => {}
+                None => return Err(io::ErrorKind::WouldBlock.into()),
+            }
+        }
+    }
+
     /// Writes `len` bytes, and waits if its user allows.
     #[inline]
-    pub(super) fn write_bytes(
+    pub(crate) fn write_bytes(
         &self,
         len: usize,
         operation: impl FnMut(&T) -> io::Result<usize>,
@@ -293,10 +444,142 @@ impl<T: Inner> Socket<T> {
 
 /// How many bytes a vectored operation must do to have done all; zero if a lower count would say
 /// nothing, because the system may not look at every slice.
-pub(super) fn len_of_all<'a>(slices: impl ExactSizeIterator<Item = &'a [u8]>) -> usize {
+pub(crate) fn len_of_all<'a>(slices: impl ExactSizeIterator<Item = &'a [u8]>) -> usize {
     if slices.len() > SLICES_MAX {
         0
     } else {
         slices.map(<[u8]>::len).sum()
     }
 }
+
+/// Between two attempts at what nothing announces; longer from one to the next.
+pub(crate) struct Pause {
+    next: Duration,
+    /// What is left of the time that all may take.
+    pub(crate) left: Option<Duration>,
+}
+
+impl Pause {
+    const FIRST: Duration = Duration::from_micros(50);
+    const MAX: Duration = Duration::from_millis(10);
+
+    pub(crate) fn new(timeout: Option<Duration>) -> Self {
+        Pause {
+            next: Self::FIRST,
+            left: timeout,
+        }
+    }
+
+    /// Sleeps; `false` if the time is up. A point of cancellation.
+    pub(crate) fn wait(&mut self) -> bool {
+        let pause = self.next.min(self.left.unwrap_or(self.next));
+        self.next = (self.next * 2).min(Self::MAX);
+        if pause.is_zero() {
+            return false;
+        }
+        greenrt::sleep(pause);
+        if let Some(left) = &mut self.left {
+            *left -= pause;
+        }
+        true
+    }
+}
+
+/// The methods that all sockets but listeners have in common.
+macro_rules! socket_settings {
+    ($Socket:ident, $std:literal) => {
+        impl $Socket {
+            #[doc = concat!("Makes another handle of the same socket, as [`", $std, "::try_clone`].")]
+            ///
+            /// # Errors
+            ///
+            /// As std's.
+            pub fn try_clone(&self) -> std::io::Result<$Socket> {
+                let socket = self.socket.try_clone()?;
+                Ok($Socket { socket })
+            }
+
+            #[doc = concat!("Sets how long reading may wait, as [`", $std, "::set_read_timeout`].")]
+            ///
+            /// When the time is up the operation fails with `WouldBlock`. Clones share the timeout.
+            ///
+            /// # Errors
+            ///
+            /// As std's: of kind `InvalidInput` if the timeout is zero.
+            ///
+            /// # Differences from std
+            ///
+            /// The time is exact, where std's is rounded up to a few milliseconds by the system.
+            /// Reading with a timeout costs no further system call.
+            pub fn set_read_timeout(
+                &self,
+                timeout: Option<std::time::Duration>,
+            ) -> std::io::Result<()> {
+                self.socket.get().set_read_timeout(timeout)?;
+                self.socket
+                    .set_timeout($crate::net::socket::Direction::Read, timeout);
+                Ok(())
+            }
+
+            #[doc = concat!("Sets how long writing may wait, as [`", $std, "::set_write_timeout`].")]
+            ///
+            /// # Errors
+            ///
+            /// As std's: of kind `InvalidInput` if the timeout is zero.
+            ///
+            /// # Differences from std
+            ///
+            #[doc = concat!("As [`set_read_timeout`](", stringify!($Socket), "::set_read_timeout).")]
+            pub fn set_write_timeout(
+                &self,
+                timeout: Option<std::time::Duration>,
+            ) -> std::io::Result<()> {
+                self.socket.get().set_write_timeout(timeout)?;
+                self.socket
+                    .set_timeout($crate::net::socket::Direction::Write, timeout);
+                Ok(())
+            }
+
+            #[doc = concat!("How long reading may wait, as [`", $std, "::read_timeout`].")]
+            ///
+            /// # Errors
+            ///
+            /// As std's.
+            pub fn read_timeout(&self) -> std::io::Result<Option<std::time::Duration>> {
+                self.socket.get().read_timeout()
+            }
+
+            #[doc = concat!("How long writing may wait, as [`", $std, "::write_timeout`].")]
+            ///
+            /// # Errors
+            ///
+            /// As std's.
+            pub fn write_timeout(&self) -> std::io::Result<Option<std::time::Duration>> {
+                self.socket.get().write_timeout()
+            }
+
+            #[doc = concat!("Takes the error that waits at the socket, as [`", $std, "::take_error`].")]
+            ///
+            /// # Errors
+            ///
+            /// As std's.
+            pub fn take_error(&self) -> std::io::Result<Option<std::io::Error>> {
+                self.socket.get().take_error()
+            }
+
+            /// Says whether operations wait, or fail with `WouldBlock`.
+            ///
+            #[doc = concat!("As [`", $std, "::set_nonblocking`]; clones share the mode.")]
+            /// A thread that tries again and again yields now and then, so its siblings run too.
+            ///
+            /// # Errors
+            ///
+            /// As std's.
+            pub fn set_nonblocking(&self, nonblocking: bool) -> std::io::Result<()> {
+                self.socket.set_nonblocking(nonblocking)
+            }
+        }
+    };
+}
+
+pub(crate) use socket_settings;

@@ -43,6 +43,7 @@ pub use std::process::{
 
 pub use self::child::Child;
 pub use self::command::Command;
+pub(crate) use self::pipe::Pipe;
 pub use self::pipe::{ChildStderr, ChildStdin, ChildStdout};
 
 /// What is particular to Unix.

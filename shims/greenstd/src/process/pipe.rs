@@ -9,22 +9,26 @@ use std::process::{self, Stdio};
 use greenrt::lowlevel::{self, Io, process as low};
 
 /// A descriptor that is read and written without waiting, whatever its mode.
-pub(super) struct Pipe(Io<OwnedFd>);
+pub(crate) struct Pipe(Io<OwnedFd>);
 
 impl Pipe {
-    fn new(fd: OwnedFd) -> Pipe {
+    pub(crate) fn new(fd: OwnedFd) -> Pipe {
         let io = Io::new(fd);
         // A child may have been forked while it was there, and our users may duplicate it.
         io.mark_shared();
         Pipe(io)
     }
 
-    pub(super) fn io(&self) -> &Io<OwnedFd> {
+    pub(crate) fn into_fd(self) -> OwnedFd {
+        self.0.into_inner()
+    }
+
+    pub(crate) fn io(&self) -> &Io<OwnedFd> {
         &self.0
     }
 
     /// Reads what is there, or waits for more, unless the descriptor's user has asked not to wait.
-    fn read_with(
+    pub(crate) fn read_with(
         &self,
         mut read: impl FnMut(BorrowedFd<'_>) -> io::Result<usize>,
     ) -> io::Result<usize> {
@@ -32,7 +36,7 @@ impl Pipe {
             .read_with(None, |fd| if_it_may_wait(fd, read(fd.as_fd())))?
     }
 
-    fn write_with(
+    pub(crate) fn write_with(
         &self,
         mut write: impl FnMut(BorrowedFd<'_>) -> io::Result<usize>,
     ) -> io::Result<usize> {

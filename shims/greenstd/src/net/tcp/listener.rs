@@ -1,17 +1,15 @@
 //! A TCP socket that listens for connections.
 
-use std::fmt;
 use std::io;
 use std::iter::FusedIterator;
 use std::net;
-use std::os::fd::{AsFd, OwnedFd};
-use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::os::fd::AsFd;
 
 use greenrt::lowlevel::{self, Io};
 
 use super::TcpStream;
 use crate::net::socket::Socket;
-use crate::net::{SocketAddr, ToSocketAddrs};
+use crate::net::{SocketAddr, ToSocketAddrs, resolve};
 
 /// A TCP socket that listens for connections.
 ///
@@ -46,7 +44,7 @@ use crate::net::{SocketAddr, ToSocketAddrs};
 /// # }
 /// ```
 pub struct TcpListener {
-    pub(super) socket: Socket<net::TcpListener>,
+    pub(in crate::net) socket: Socket<net::TcpListener>,
 }
 
 /// An iterator over the connections that come in at a [`TcpListener`], without end.
@@ -79,9 +77,9 @@ impl TcpListener {
     ///
     /// # Differences from std
     ///
-    /// The backlog is the longest that the system allows. Looking up a name blocks the worker.
+    /// The backlog is the longest that the system allows. Parks to look up a name.
     pub fn bind<A: ToSocketAddrs>(addr: A) -> io::Result<TcpListener> {
-        let listener = net::TcpListener::bind(addr)?;
+        let listener = net::TcpListener::bind(&resolve::all(addr)?[..])?;
         listener.set_nonblocking(true)?;
         lowlevel::listen_max(listener.as_fd())?;
         Ok(TcpListener {
@@ -216,9 +214,11 @@ impl TcpListener {
     }
 }
 
-impl fmt::Debug for TcpListener {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.socket.get().fmt(f)
+impl greenrt::Accept for TcpListener {
+    type Connection = (TcpStream, SocketAddr);
+
+    fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        TcpListener::accept(self)
     }
 }
 
@@ -241,21 +241,3 @@ impl Iterator for IntoIncoming {
 }
 
 impl FusedIterator for IntoIncoming {}
-
-impl From<net::TcpListener> for TcpListener {
-    /// Takes over a socket of std, with its mode, and leaves that as it is.
-    fn from(listener: net::TcpListener) -> Self {
-        OwnedFd::from(listener).into()
-    }
-}
-
-impl From<TcpListener> for net::TcpListener {
-    /// Hands the socket over to std, in the mode that its user asked for.
-    fn from(listener: TcpListener) -> Self {
-        listener.socket.into_inner()
-    }
-}
-
-// As std's: an operation that unwinds leaves the socket as it was.
-impl UnwindSafe for TcpListener {}
-impl RefUnwindSafe for TcpListener {}

@@ -1,7 +1,6 @@
 //! TCP: streams and those who listen for them.
 
 pub(crate) mod ext;
-mod fd;
 mod listener;
 mod stream;
 

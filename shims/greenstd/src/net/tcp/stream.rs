@@ -1,10 +1,8 @@
 //! A TCP connection.
 
-use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net;
-use std::os::fd::{AsFd, OwnedFd};
-use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use greenrt::lowlevel::{Io, socket};
@@ -50,7 +48,7 @@ use crate::net::{Shutdown, SocketAddr, ToSocketAddrs};
 /// # }
 /// ```
 pub struct TcpStream {
-    pub(super) socket: Socket<net::TcpStream>,
+    pub(in crate::net) socket: Socket<net::TcpStream>,
 }
 
 impl TcpStream {
@@ -63,9 +61,6 @@ impl TcpStream {
     ///
     /// As std's; of several addresses, that of the last.
     ///
-    /// # Differences from std
-    ///
-    /// Looking up a name blocks the worker.
     pub fn connect<A: ToSocketAddrs>(addr: A) -> io::Result<TcpStream> {
         let mut last = None;
         for address in addr.to_socket_addrs()? {
@@ -321,6 +316,10 @@ impl Read for &TcpStream {
     }
 
     fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        if bufs.iter().all(|buf| buf.is_empty()) {
+            // There is nothing to wait for.
+            return Ok(0);
+        }
         let len = len_of_all(bufs.iter().map(|buf| &**buf));
         self.socket
             .read_bytes(len, |stream| socket::receive_vectored(stream.as_fd(), bufs))
@@ -335,6 +334,9 @@ impl Write for &TcpStream {
     }
 
     fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        if bufs.iter().all(|buf| buf.is_empty()) {
+            return Ok(0);
+        }
         let len = len_of_all(bufs.iter().map(|buf| &**buf));
         self.socket
             .write_bytes(len, |stream| socket::send_vectored(stream.as_fd(), bufs))
@@ -372,27 +374,3 @@ impl Write for TcpStream {
         Ok(())
     }
 }
-
-impl fmt::Debug for TcpStream {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.socket.get().fmt(f)
-    }
-}
-
-impl From<net::TcpStream> for TcpStream {
-    /// Takes over a socket of std, with its mode and timeouts, and leaves these as they are.
-    fn from(stream: net::TcpStream) -> Self {
-        OwnedFd::from(stream).into()
-    }
-}
-
-impl From<TcpStream> for net::TcpStream {
-    /// Hands the socket over to std, with its timeouts and in the mode that its user asked for.
-    fn from(stream: TcpStream) -> Self {
-        stream.socket.into_inner()
-    }
-}
-
-// As std's: an operation that unwinds leaves the socket as it was.
-impl UnwindSafe for TcpStream {}
-impl RefUnwindSafe for TcpStream {}

@@ -2,23 +2,25 @@
 
 #![expect(unsafe_code, reason = "a number becomes a descriptor")]
 
-use std::net;
+use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::panic::{RefUnwindSafe, UnwindSafe};
 
-use super::{TcpListener, TcpStream};
-use crate::net::socket::Socket;
+use super::socket::Socket;
+use super::{TcpListener, TcpStream, UdpSocket};
+use crate::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 
 macro_rules! as_descriptor {
-    ($Socket:ident, $mode:literal) => {
+    ($Socket:ident, $std:path) => {
         impl AsFd for $Socket {
-            #[doc = concat!("The descriptor. It is in ", $mode, ".")]
+            /// The descriptor. For its mode see [`net`](crate::net#differences-from-std).
             fn as_fd(&self) -> BorrowedFd<'_> {
                 self.socket.expose().as_fd()
             }
         }
 
         impl AsRawFd for $Socket {
-            #[doc = concat!("The descriptor's number. It is in ", $mode, ".")]
+            /// The descriptor's number. For its mode see [`net`](crate::net#differences-from-std).
             fn as_raw_fd(&self) -> RawFd {
                 self.socket.expose().as_raw_fd()
             }
@@ -36,7 +38,32 @@ macro_rules! as_descriptor {
         impl From<$Socket> for OwnedFd {
             /// Hands the descriptor over, in the mode that the socket's user asked for.
             fn from(socket: $Socket) -> Self {
-                net::$Socket::from(socket).into()
+                socket.socket.into_inner().into()
+            }
+        }
+
+        impl From<$std> for $Socket {
+            /// Takes over a socket of std, with its mode and timeouts, and leaves these as they are.
+            fn from(socket: $std) -> Self {
+                OwnedFd::from(socket).into()
+            }
+        }
+
+        impl From<$Socket> for $std {
+            /// Hands the socket over to std, with its timeouts and in the mode that its user asked
+            /// for.
+            fn from(socket: $Socket) -> Self {
+                socket.socket.into_inner()
+            }
+        }
+
+        // As std's: an operation that unwinds leaves the socket as it was.
+        impl UnwindSafe for $Socket {}
+        impl RefUnwindSafe for $Socket {}
+
+        impl fmt::Debug for $Socket {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.socket.get().fmt(f)
             }
         }
 
@@ -58,8 +85,9 @@ macro_rules! as_descriptor {
     };
 }
 
-as_descriptor!(
-    TcpListener,
-    "non-blocking mode if it was opened here, otherwise in the mode that the socket's user asked for"
-);
-as_descriptor!(TcpStream, "the mode that the socket's user asked for");
+as_descriptor!(TcpListener, std::net::TcpListener);
+as_descriptor!(TcpStream, std::net::TcpStream);
+as_descriptor!(UdpSocket, std::net::UdpSocket);
+as_descriptor!(UnixListener, std::os::unix::net::UnixListener);
+as_descriptor!(UnixStream, std::os::unix::net::UnixStream);
+as_descriptor!(UnixDatagram, std::os::unix::net::UnixDatagram);

@@ -1,0 +1,84 @@
+//! Standard error, which has no buffer; otherwise as standard output.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+
+use greenrt::lowlevel::on_green_thread;
+
+use super::reentrant::{ReentrantGuard, ReentrantLock};
+use super::stdout::{PIECE_BYTES, pieces, wait_for_room};
+
+static LOCK: ReentrantLock = ReentrantLock::new();
+
+/// Standard error, shared by all threads.
+///
+/// As [`std::io::Stderr`]. A green thread that waits for whoever reads parks, and its worker runs
+/// others meanwhile. A cancelled one unwinds from there.
+///
+/// # Differences from std
+///
+/// See [`io`](super#differences-from-std). A `write` takes up to 1024 bytes; `write_all` takes all.
+pub struct Stderr {
+    std: io::Stderr,
+}
+
+/// Standard error, locked for one thread, which may lock it again; as [`std::io::StderrLock`].
+#[must_use = "if unused stderr will immediately unlock"]
+pub struct StderrLock<'a> {
+    std: io::Stderr,
+    _guard: ReentrantGuard<'a>,
+}
+
+/// A handle of standard error, as [`std::io::stderr`].
+#[must_use]
+pub fn stderr() -> Stderr {
+    Stderr { std: io::stderr() }
+}
+
+impl Stderr {
+    /// Waits until nobody else has it locked, and keeps everybody else from it, as
+    /// [`std::io::Stderr::lock`].
+    ///
+    /// Not a point of cancellation.
+    pub fn lock(&self) -> StderrLock<'static> {
+        StderrLock {
+            std: io::stderr(),
+            _guard: LOCK.lock(),
+        }
+    }
+}
+
+/// What `eprint!` does.
+#[doc(hidden)]
+pub fn _eprint(args: fmt::Arguments<'_>) {
+    if !on_green_thread() {
+        std::eprint!("{args}");
+        return;
+    }
+    // Before the lock: it may print itself.
+    let text = args.to_string();
+    let _guard = LOCK.lock();
+    for piece in pieces(&text) {
+        // A thread that unwinds may have no time left to wait; it writes all the same.
+        let _ = wait_for_room(io::stderr().as_fd());
+        std::eprint!("{piece}");
+    }
+}
+
+impl Write for StderrLock<'_> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        if !on_green_thread() {
+            return self.std.write(buf);
+        }
+        wait_for_room(self.std.as_fd())?;
+        self.std.write(&buf[..buf.len().min(PIECE_BYTES)])
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+super::output_stream!(Stderr, StderrLock);
+super::standard_stream!(Stderr, StderrLock);

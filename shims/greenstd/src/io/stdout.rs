@@ -1,0 +1,113 @@
+//! Standard output.
+//!
+//! Everything is written through std's own `Stdout`, in pieces for which there is room: the system says
+//! of a pipe that it can be written to when there is room for `PIPE_BUF` bytes, which are more than a
+//! piece and what std keeps of the line before.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use greenrt::lowlevel::{self, on_green_thread};
+
+use super::reentrant::{ReentrantGuard, ReentrantLock};
+
+/// As much as std keeps of a line that is not complete; both together are less than `PIPE_BUF`.
+pub(super) const PIECE_BYTES: usize = 1024;
+
+static LOCK: ReentrantLock = ReentrantLock::new();
+
+/// Standard output, shared by all threads, line by line.
+///
+/// As [`std::io::Stdout`]. A green thread that waits for whoever reads parks, and its worker runs
+/// others meanwhile. A cancelled one unwinds from there.
+///
+/// # Differences from std
+///
+/// See [`io`](super#differences-from-std). A `write` takes up to 1024 bytes; `write_all` takes all.
+pub struct Stdout {
+    std: io::Stdout,
+}
+
+/// Standard output, locked for one thread, which may lock it again; as [`std::io::StdoutLock`].
+#[must_use = "if unused stdout will immediately unlock"]
+pub struct StdoutLock<'a> {
+    std: io::Stdout,
+    _guard: ReentrantGuard<'a>,
+}
+
+/// A handle of standard output, as [`std::io::stdout`].
+#[must_use]
+pub fn stdout() -> Stdout {
+    Stdout { std: io::stdout() }
+}
+
+impl Stdout {
+    /// Waits until nobody else has it locked, and keeps everybody else from it, as
+    /// [`std::io::Stdout::lock`].
+    ///
+    /// Not a point of cancellation.
+    pub fn lock(&self) -> StdoutLock<'static> {
+        StdoutLock {
+            std: io::stdout(),
+            _guard: LOCK.lock(),
+        }
+    }
+}
+
+/// Waits until there is room for a piece, as far as that can be known.
+pub(super) fn wait_for_room(fd: BorrowedFd<'_>) -> io::Result<()> {
+    match lowlevel::wait_writable(fd, None) {
+        // What is wrong with it, the write says.
+        Err(error) if !lowlevel::is_bad_descriptor(&error) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Text for one piece after the other.
+pub(super) fn pieces(mut text: &str) -> impl Iterator<Item = &str> {
+    std::iter::from_fn(move || {
+        let mut n = text.len().min(PIECE_BYTES);
+        while !text.is_char_boundary(n) {
+            n -= 1;
+        }
+        let (piece, rest) = text.split_at(n);
+        text = rest;
+        (!piece.is_empty()).then_some(piece)
+    })
+}
+
+/// What `print!` does.
+#[doc(hidden)]
+pub fn _print(args: fmt::Arguments<'_>) {
+    if !on_green_thread() {
+        std::print!("{args}");
+        return;
+    }
+    // Before the lock: it may print itself.
+    let text = args.to_string();
+    let _guard = LOCK.lock();
+    for piece in pieces(&text) {
+        // A thread that unwinds may have no time left to wait; it writes all the same.
+        let _ = wait_for_room(io::stdout().as_fd());
+        std::print!("{piece}");
+    }
+}
+
+impl Write for StdoutLock<'_> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        if !on_green_thread() {
+            return self.std.write(buf);
+        }
+        wait_for_room(self.std.as_fd())?;
+        self.std.write(&buf[..buf.len().min(PIECE_BYTES)])
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        wait_for_room(self.std.as_fd())?;
+        self.std.flush()
+    }
+}
+
+super::output_stream!(Stdout, StdoutLock);
+super::standard_stream!(Stdout, StdoutLock);

@@ -1,0 +1,19 @@
+//! std on OS threads.
+
+use std as root;
+use std::thread;
+
+use crate::support::limited as run;
+
+#[path = "pipe.rs"]
+mod pipe_tests;
+#[path = "random_datagrams.rs"]
+pub(super) mod random_datagrams;
+#[path = "random_streams.rs"]
+pub(super) mod random_streams;
+#[path = "udp.rs"]
+mod udp_tests;
+#[path = "unix_datagram.rs"]
+mod unix_datagram_tests;
+#[path = "unix_stream.rs"]
+mod unix_stream_tests;

@@ -1,0 +1,20 @@
+//! greenstd's sockets on OS threads.
+
+use std::thread;
+
+use greenstd as root;
+
+use crate::support::limited as run;
+
+#[path = "pipe.rs"]
+mod pipe_tests;
+#[path = "random_datagrams.rs"]
+pub(super) mod random_datagrams;
+#[path = "random_streams.rs"]
+pub(super) mod random_streams;
+#[path = "udp.rs"]
+mod udp_tests;
+#[path = "unix_datagram.rs"]
+mod unix_datagram_tests;
+#[path = "unix_stream.rs"]
+mod unix_stream_tests;

@@ -1,0 +1,347 @@
+//! Standard input, output and error, each in a process of its own.
+
+#![expect(unsafe_code, reason = "what is standard input is changed")]
+
+use std::fs::File;
+use std::io::{BufRead as _, Read as _, Seek, Write as _};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
+
+use greenrt::lowlevel::is_nonblocking;
+use greenrt::{spawn, yield_now};
+use greenstd::io::{self, IsTerminal as _};
+
+use crate::support::{Child, wait_until};
+
+/// Makes `fd` one of the standard streams.
+fn becomes(fd: impl Into<OwnedFd>, number: i32) {
+    let fd = fd.into();
+    // SAFETY: numbers only; what the standard streams were nobody here uses any more.
+    let result = unsafe { libc::dup2(fd.as_raw_fd(), number) };
+    assert_eq!(result, number);
+}
+
+/// A terminal: the end of whoever sits in front of it, and the program's.
+fn terminal() -> (File, OwnedFd) {
+    let (mut master, mut slave) = (0, 0);
+    let null = std::ptr::null_mut();
+    // SAFETY: two numbers are written; no name, no settings and no size are asked for.
+    let result = unsafe {
+        libc::openpty(
+            &raw mut master,
+            &raw mut slave,
+            null,
+            null.cast(),
+            null.cast(),
+        )
+    };
+    assert_eq!(result, 0);
+    // SAFETY: the system has just given it to us.
+    let master = unsafe { File::from_raw_fd(master) };
+    // SAFETY: as above.
+    (master, unsafe { OwnedFd::from_raw_fd(slave) })
+}
+
+/// Counts how often a sibling on the same worker has its turn.
+fn sibling() -> Arc<AtomicUsize> {
+    let turns = Arc::new(AtomicUsize::new(0));
+    let mine = Arc::clone(&turns);
+    spawn(move || {
+        while Arc::strong_count(&mine) > 1 {
+            mine.fetch_add(1, Relaxed);
+            yield_now();
+        }
+    });
+    turns
+}
+
+fn let_others_run(turns: &AtomicUsize) {
+    let now = turns.load(Relaxed);
+    wait_until(|| turns.load(Relaxed) > now + 5);
+}
+
+#[test]
+fn who_waits_for_a_line_stops_nobody_else() {
+    let died = Child::new("standard::who_waits_for_a_line_stops_nobody_else").run(|| {
+        let (input, mut writer) = std::io::pipe().unwrap();
+        becomes(input, 0);
+        greenrt::run(|| {
+            let turns = sibling();
+            let reader = spawn(|| {
+                let mut lines = io::stdin().lines();
+                let first = lines.next().unwrap().unwrap();
+                (
+                    first,
+                    lines.next().unwrap().unwrap(),
+                    lines.next().is_none(),
+                )
+            });
+            for part in ["one\ntw", "o", "\n"] {
+                let_others_run(&turns);
+                writer.write_all(part.as_bytes()).unwrap();
+            }
+            let_others_run(&turns);
+            drop(writer);
+            let (first, second, is_end) = reader.join().unwrap();
+            assert_eq!((&*first, &*second, is_end), ("one", "two", true));
+            assert!(!is_nonblocking(io::stdin().as_fd()).unwrap());
+        });
+    });
+    died.expect_success();
+}
+
+#[test]
+fn a_terminal_gives_line_by_line() {
+    let died = Child::new("standard::a_terminal_gives_line_by_line").run(|| {
+        let (mut master, slave) = terminal();
+        becomes(slave, 0);
+        greenrt::run(|| {
+            assert!(io::stdin().is_terminal() && io::stdin().lock().is_terminal());
+            let turns = sibling();
+            let reader = spawn(|| {
+                let mut line = String::new();
+                let mut all = Vec::new();
+                while io::stdin().read_line(&mut line).unwrap() > 0 {
+                    all.push(std::mem::take(&mut line));
+                }
+                all
+            });
+            for part in ["hel", "lo\n", "second line\n"] {
+                let_others_run(&turns);
+                master.write_all(part.as_bytes()).unwrap();
+            }
+            let_others_run(&turns);
+            // End of file, as it is typed.
+            master.write_all(b"\x04").unwrap();
+            assert_eq!(reader.join().unwrap(), ["hello\n", "second line\n"]);
+            assert!(!is_nonblocking(io::stdin().as_fd()).unwrap());
+        });
+    });
+    died.expect_success();
+}
+
+#[test]
+fn input_from_a_file_a_socket_and_nothing() {
+    let died = Child::new("standard::input_from_a_file_a_socket_and_nothing").run(|| {
+        let path = crate::places::TempPath::new();
+        let text = "a line\n".repeat(100_000);
+        std::fs::write(&path, &text).unwrap();
+        greenrt::run(|| {
+            becomes(File::open(&path).unwrap(), 0);
+            assert!(io::read_to_string(io::stdin()).unwrap() == text);
+            let (near, mut far) = std::os::unix::net::UnixStream::pair().unwrap();
+            becomes(near, 0);
+            let reader = spawn(|| io::stdin().lock().lines().count());
+            yield_now();
+            far.write_all(b"1\n2\n3").unwrap();
+            drop(far);
+            assert_eq!(reader.join().unwrap(), 3);
+            // SAFETY: nobody uses it any more.
+            unsafe { libc::close(0) };
+            assert_eq!(io::read_to_string(&io::stdin()).unwrap(), "");
+        });
+    });
+    died.expect_success();
+}
+
+#[test]
+fn a_user_who_asked_not_to_wait_does_not() {
+    let died = Child::new("standard::a_user_who_asked_not_to_wait_does_not").run(|| {
+        let (input, _writer) = std::io::pipe().unwrap();
+        socket2::SockRef::from(&input)
+            .set_nonblocking(true)
+            .unwrap();
+        becomes(input, 0);
+        greenrt::run(|| {
+            let error = io::stdin().read_line(&mut String::new()).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        });
+    });
+    died.expect_success();
+}
+
+/// Prints by every way there is, to a pipe that nobody reads at first, and returns what came.
+fn print_to_a_full_pipe(number: i32, print: fn(usize)) -> String {
+    let (mut reader, output) = std::io::pipe().unwrap();
+    // SAFETY: a duplicate of what it was, for the end of the process.
+    let before = unsafe { libc::dup(number) };
+    becomes(output, number);
+    let text = greenrt::run(|| {
+        let turns = sibling();
+        let printers: Vec<_> = (0..4)
+            .map(|who| spawn(move || (0..100).for_each(|_| print(who))))
+            .collect();
+        let_others_run(&turns);
+        assert!(printers.iter().all(|printer| !printer.is_finished()));
+        // Another one reads, off the worker.
+        let reading = greenrt_reads(move || {
+            let mut bytes = vec![0; 4 * 100 * 1001];
+            reader.read_exact(&mut bytes).unwrap();
+            (String::from_utf8(bytes).unwrap(), reader)
+        });
+        printers.into_iter().for_each(|p| p.join().unwrap());
+        let (text, reader) = reading.join().unwrap();
+        drop(reader);
+        text
+    });
+    // SAFETY: it is ours since `dup`.
+    becomes(unsafe { OwnedFd::from_raw_fd(before) }, number);
+    text
+}
+
+/// An OS thread.
+fn greenrt_reads<T: Send + 'static>(
+    f: impl FnOnce() -> T + Send + 'static,
+) -> std::thread::JoinHandle<T> {
+    crate::support::named_os_thread("reader", f)
+}
+
+fn check_lines(text: &str) {
+    assert_eq!(text.lines().count(), 400);
+    for line in text.lines() {
+        let first = line.as_bytes()[0];
+        assert!(
+            line.len() == 1000 && line.bytes().all(|b| b == first),
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn who_prints_to_a_full_pipe_stops_nobody_else() {
+    let died = Child::new("standard::who_prints_to_a_full_pipe_stops_nobody_else").run(|| {
+        let line = |who: usize| who.to_string().repeat(1000);
+        let out: [fn(usize); 3] = [
+            |who| greenstd::println!("{}", who.to_string().repeat(1000)),
+            |who| writeln!(io::stdout().lock(), "{}", who.to_string().repeat(1000)).unwrap(),
+            |who| {
+                let mut text = who.to_string().repeat(1000);
+                text.push('\n');
+                io::stdout().write_all(text.as_bytes()).unwrap();
+            },
+        ];
+        for print in out {
+            check_lines(&print_to_a_full_pipe(1, print));
+        }
+        let err: [fn(usize); 2] = [
+            |who| greenstd::eprintln!("{}", who.to_string().repeat(1000)),
+            |who| {
+                let mut text = who.to_string().repeat(1000);
+                text.push('\n');
+                (&io::stderr()).write_all(text.as_bytes()).unwrap();
+            },
+        ];
+        for print in err {
+            check_lines(&print_to_a_full_pipe(2, print));
+        }
+        assert_eq!(line(3).len(), 1000);
+        for stream in [io::stdout().as_fd(), io::stderr().as_fd()] {
+            assert!(!is_nonblocking(stream).unwrap());
+        }
+    });
+    died.expect_success();
+}
+
+#[test]
+fn a_long_text_goes_out_in_its_order_and_whole() {
+    let died = Child::new("standard::a_long_text_goes_out_in_its_order_and_whole").run(|| {
+        let path = crate::places::TempPath::new();
+        // SAFETY: a duplicate of what it was, for the end of the process.
+        let before = unsafe { libc::dup(1) };
+        becomes(File::create(&path).unwrap(), 1);
+        let expected = greenrt::run(|| {
+            let mut expected = String::new();
+            for n in 0..50 {
+                let part = "äöü€𝄞".repeat(n * 7);
+                greenstd::print!("{part}");
+                expected.push_str(&part);
+                if n % 3 == 0 {
+                    // Through std, in between.
+                    std::println!("{n}");
+                    expected.push_str(&format!("{n}\n"));
+                }
+                let lock = io::stdout().lock();
+                // Its owner may print.
+                greenstd::println!("[{n}]");
+                drop(lock);
+                expected.push_str(&format!("[{n}]\n"));
+            }
+            io::stdout().flush().unwrap();
+            expected
+        });
+        let mut text = String::new();
+        let mut file = File::open(&path).unwrap();
+        file.rewind().unwrap();
+        file.read_to_string(&mut text).unwrap();
+        // SAFETY: it is ours since `dup`.
+        becomes(unsafe { OwnedFd::from_raw_fd(before) }, 1);
+        assert!(text == expected);
+    });
+    died.expect_success();
+}
+
+#[test]
+fn a_lock_on_output_keeps_the_others_out() {
+    let died = Child::new("standard::a_lock_on_output_keeps_the_others_out").run(|| {
+        let path = crate::places::TempPath::new();
+        // SAFETY: a duplicate of what it was, for the end of the process.
+        let before = unsafe { libc::dup(1) };
+        becomes(File::create(&path).unwrap(), 1);
+        for n_workers in [1, 2] {
+            crate::support::runtime(n_workers).run(|| {
+                let threads: Vec<_> = (0..4)
+                    .map(|who| {
+                        spawn(move || {
+                            for _ in 0..20 {
+                                let mut out = io::stdout().lock();
+                                for _ in 0..3 {
+                                    write!(out, "{who}").unwrap();
+                                    yield_now();
+                                }
+                                writeln!(out).unwrap();
+                            }
+                        })
+                    })
+                    .collect();
+                threads.into_iter().for_each(|t| t.join().unwrap());
+            });
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        // SAFETY: it is ours since `dup`.
+        becomes(unsafe { OwnedFd::from_raw_fd(before) }, 1);
+        assert_eq!(text.lines().count(), 160);
+        for line in text.lines() {
+            assert!(["000", "111", "222", "333"].contains(&line), "{line}");
+        }
+    });
+    died.expect_success();
+}
+
+#[test]
+fn output_to_nowhere() {
+    let died = Child::new("standard::output_to_nowhere").run(|| {
+        // SAFETY: a duplicate of what it was, for the end of the process.
+        let before = unsafe { OwnedFd::from_raw_fd(libc::dup(1)) };
+        greenrt::run(|| {
+            // SAFETY: std writes nothing then, without an error.
+            unsafe { libc::close(1) };
+            greenstd::println!("to nobody");
+            io::stdout().write_all(&[b'x'; 5000]).unwrap();
+            io::stdout().flush().unwrap();
+        });
+        becomes(before, 1);
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        // SAFETY: a duplicate of what it was, for the end of the process.
+        let before = unsafe { OwnedFd::from_raw_fd(libc::dup(1)) };
+        becomes(writer, 1);
+        greenrt::run(|| {
+            let error = io::stdout().write_all(b"a line\n").unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+        });
+        becomes(before, 1);
+    });
+    died.expect_success();
+}
