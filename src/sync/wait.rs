@@ -74,6 +74,16 @@ pub(super) fn begin() -> Option<Section> {
     section
 }
 
+/// As `begin`, for an operation that is a point or not.
+#[inline(always)]
+pub(super) fn begin_as(ends: Ends) -> Option<Section> {
+    if ends.by_cancel {
+        begin()
+    } else {
+        Section::enter_green()
+    }
+}
+
 /// An operation was done without waiting.
 #[inline(always)]
 pub(super) fn end(section: Option<Section>) {
@@ -141,11 +151,7 @@ pub(super) fn in_list<S, D, R>(
     left: impl Fn(Guard<'_, S>, &D) -> bool,
 ) -> Waited<R> {
     loop {
-        let section = if ends.by_cancel {
-            begin()
-        } else {
-            Section::enter_green()
-        };
+        let section = begin_as(ends);
         let mut state = lock.lock();
         let data = match attempt(&mut state) {
             Ok(done) => {
