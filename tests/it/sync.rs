@@ -547,7 +547,7 @@ fn cancel_and_deadline_racing_with_what_all_wait_for_keep_nobody() {
                                 (2, _) => drop(group.wait_timeout(time)),
                                 (_, _) => {
                                     for _ in 0..4 {
-                                        drop(barrier.wait_timeout(time));
+                                        _ = barrier.wait_timeout(time);
                                     }
                                 }
                             }
