@@ -140,7 +140,7 @@ pub(super) enum Waited<R> {
 
 /// Waits in a list, unless `attempt`, under the lock, succeeds first; its error is what the waiter
 /// says. `left` is called, still under the lock, if the wait was ended by something else than a wake-up
-/// from the list; it says whether what was waited for has come all the same.
+/// from the list, also before it began; it says whether what was waited for has come all the same.
 #[inline(always)]
 pub(super) fn in_list<S, D, R>(
     lock: &Lock<S>,
@@ -164,7 +164,10 @@ pub(super) fn in_list<S, D, R>(
         let episode = match Episode::open_locked(section, reason, ends) {
             Ok(episode) => episode,
             Err(ended) => {
-                drop(state);
+                // What `attempt` has noted of it is taken back.
+                let section = Section::enter_green();
+                left(state, &data);
+                drop(section);
                 refused(ended);
             }
         };

@@ -68,13 +68,13 @@ fn it_waits_for_whatever_comes_first() {
                 'j'
             });
             let os = std::thread::spawn({
-                let receive_b = receive_b.clone();
+                let (receive_b, send_a) = (receive_b.clone(), send_a.clone());
                 move || {
                     std::thread::sleep(SOON / 4);
                     match first {
                         0 => send_a.send('a').unwrap(),
                         1 => drop(receive_b.recv()),
-                        _ => std::thread::sleep(4 * SOON),
+                        _ => {}
                     }
                 }
             });
@@ -87,6 +87,7 @@ fn it_waits_for_whatever_comes_first() {
                 timeout(time) => 't',
             };
             assert_eq!(got, ['a', 's', 'j', 't'][first]);
+            drop(send_a);
             assert!(receive_b.try_recv().is_ok());
             cancel(&thread);
             wait_until(|| os.is_finished());
