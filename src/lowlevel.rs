@@ -20,9 +20,9 @@ use crate::park;
 use crate::reactor;
 pub use crate::reactor::io::{Io, Retry};
 use crate::reactor::source::Direction;
+pub use crate::sync::poison::{Poison, PoisonWatch};
 use crate::thread::Thread;
 pub use crate::thread_data::{ThreadData, thread_data};
-pub use crate::wait_cell::WaitCell;
 
 /// Whether the caller is a green thread.
 #[inline]
