@@ -19,12 +19,22 @@ use crate::park;
 pub use crate::reactor::io::Io;
 use crate::thread::Thread;
 pub use crate::thread_data::{ThreadData, thread_data};
+use crate::thread_locals::ThreadLocals;
 pub use crate::wait_cell::WaitCell;
 
 /// Whether the caller is a green thread.
 #[inline]
 pub fn on_green_thread() -> bool {
     crate::scheduler::on_green_thread()
+}
+
+/// Whether the caller is the user's code on a green thread, and not the runtime's own.
+///
+/// For those who stand in for functions of libc: what the runtime itself calls, on a green thread
+/// or not, is meant for the system, and must not come back to the runtime.
+#[inline]
+pub fn in_user_code() -> bool {
+    crate::scheduler::in_user_code()
 }
 
 /// Whether the caller is a green thread that shares the thread-locals of its worker with others.
@@ -55,6 +65,41 @@ pub fn spend_credit() {
 /// See [`Cancelled`](crate::Cancelled).
 pub fn cancel(thread: &Thread) {
     cancel::cancel(thread);
+}
+
+/// Whether green threads of the global runtime have, or will have, thread-locals of their own.
+///
+/// # Errors
+///
+/// Why not.
+pub fn has_private_thread_locals() -> io::Result<()> {
+    if ThreadLocals::from_env() == Some(ThreadLocals::Shared) {
+        let message = "GREENRT_THREAD_LOCALS=shared asks for shared ones";
+        return Err(io::Error::new(io::ErrorKind::Unsupported, message));
+    }
+    crate::thread_locals::choose(Some(ThreadLocals::Private)).map(drop)
+}
+
+/// Runs `f`, and makes an error of the unwinding by which cancellation or a time limit ends it:
+/// `ECANCELED`, or `ETIMEDOUT`. For those who are called by frames that must not be unwound.
+///
+/// Both come back at the next point. A panic goes on.
+///
+/// # Errors
+///
+/// Those of `f`, and these two.
+#[inline]
+pub fn interrupts_as_errors<T>(f: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    cancel::as_errors(f)
+}
+
+/// Says by which number the calling green thread knows itself, instead of by libc's `pthread_self`;
+/// zero: by that.
+///
+/// For those who stand in for libc's functions of threads. `pthread_getattr_np` takes it then. It
+/// belongs to the thread-locals of the caller.
+pub fn set_pthread_self(number: usize) {
+    greenrt_arch::thread_block::set_pthread_self(number);
 }
 
 /// Whether the calling thread unwinds because of a panic.

@@ -522,6 +522,13 @@ impl Source {
         }
     }
 
+    /// As `close`, and those who wait try once more, now and ever after.
+    pub(crate) fn retire(&self, last: bool) {
+        self.readiness
+            .fetch_or(READ | WRITE | READ_END | WRITE_END, AcqRel);
+        self.close(last);
+    }
+
     /// Takes it out of its reactor and wakes everybody who waits. `last`: the descriptor is closed
     /// next, and has no duplicates.
     pub(crate) fn close(&self, last: bool) {

@@ -145,6 +145,12 @@ pub(crate) fn on_green_thread() -> bool {
     with_unmarked(|local| local.current().is_some()).unwrap_or(false)
 }
 
+/// Whether the caller is the user's code on a green thread, and not the runtime's own.
+#[inline]
+pub(crate) fn in_user_code() -> bool {
+    with_unmarked(|local| local.current().is_some() && !local.is_inside()).unwrap_or(false)
+}
+
 /// The runtime section: a green thread is inside the runtime.
 ///
 /// Every entry from user code passes here. While a section is open the thread is marked, so that

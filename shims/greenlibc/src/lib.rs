@@ -1,0 +1,245 @@
+//! libc's blocking functions on green threads: std itself, and every crate of the program, turn green.
+//!
+//! ```
+//! use std::thread;
+//! use std::time::Duration;
+//!
+//! fn main() {
+//!     greenlibc::patch_all();
+//!     // From here on plain std.
+//!     let threads: Vec<_> = (0..1000)
+//!         .map(|_| thread::spawn(|| thread::sleep(Duration::from_millis(100))))
+//!         .collect();
+//!     threads.into_iter().for_each(|thread| thread.join().unwrap());
+//! }
+//! ```
+//!
+//! A thousand green threads on as many OS threads as there are CPUs, or `GREENRT_WORKERS`.
+//!
+//! # How it works
+//!
+//! This crate defines functions of libc under their own names, so the linker takes them instead of
+//! libc's, for std, for every crate, and for the C libraries that are linked. Called on a green
+//! thread, once their part is patched, they park where libc's would block. Anywhere else they are
+//! libc's own, with a branch in front.
+//!
+//! `main` stays on its OS thread, where nothing changes for it, except that the threads it spawns are
+//! green. They run on greenrt's global runtime, or, spawned by a green thread, on that one's. Their
+//! stacks have the size that is asked for (std asks for 2 MiB, of which memory is used only as far as
+//! the stack is).
+//!
+//! # What is stood in for
+//!
+//! | part | symbols | on a green thread |
+//! |---|---|---|
+//! | threads | `pthread_create`, `pthread_join`, `pthread_tryjoin_np`, `pthread_detach` | a green thread; joining parks |
+//! |  | `pthread_self`, `pthread_setname_np`, `pthread_getname_np`, `pthread_kill` | know green threads |
+//! |  | `sigaltstack` | noted; handlers run on the worker's |
+//! | sleep | `nanosleep`, `clock_nanosleep`, `usleep`, `sleep`, `sched_yield` | park, yield |
+//! | net | `socket`, `listen`, `setsockopt` | noted; the longest backlog |
+//! |  | `accept`, `accept4`, `connect`, `recv`, `recvfrom`, `recvmsg`, `send`, `sendto`, `sendmsg` | park |
+//! |  | `read`, `readv`, `write`, `writev` | park: sockets, pipes, terminals, eventfds |
+//! |  | `close`, `fcntl`, `ioctl`, `dup`, `dup2`, `dup3` | noted |
+//! |  | `poll`, `ppoll`, `select`, `pselect`, `epoll_wait`, `epoll_pwait` | park |
+//! | dns | `getaddrinfo`, `getnameinfo` | on an OS thread of the pool, in a lane of its own |
+//! | files | `read`, `readv`, `write`, `writev` | what is in memory at once, the rest on an OS thread of the pool |
+//!
+//! With the futex, which greenrt always answers, that makes std's `thread`, `sync`, `net`, `io`.
+//!
+//! # What is left alone
+//!
+//! | what | why |
+//! |---|---|
+//! | libc's inner calls (stdio, the inside of `getaddrinfo`) | they do not go by these symbols |
+//! | `open`, `stat`, `readdir` and the like | quick, mostly; offload them where they are not |
+//! | system calls that are made without libc (`rustix`, `io_uring`, static musl) | they cannot be seen |
+//! | `pthread_sigmask`, `sched_setaffinity`, `prctl` | mean the worker |
+//! | `pthread_exit`, `pthread_cancel`, `pthread_timedjoin_np`, `pthread_getcpuclockid`, `pthread_setaffinity_np`, `pthread_setschedparam` and their kind with a green thread's `pthread_t` | must not be called: libc takes it for an address |
+//!
+//! # As the manual pages say
+//!
+//! `errno` is the green thread's. Descriptors stay in the mode in which they are, but for listening
+//! sockets, for which see [`Patch::net`]. A call on one in non-blocking mode does not wait. Timeouts of
+//! sockets hold. No call is ended by a signal (`EINTR`): the signal's handler runs on whichever
+//! OS thread it comes to.
+//!
+//! # Cancellation
+//!
+//! No frame of C is unwound. A call of a green thread that is cancelled, or whose time limit has
+//! passed ([`greenrt::timeout`]), fails with `ECANCELED` or `ETIMEDOUT`. Sleeping, joining, looking up
+//! names and waiting for locks go on to their end.
+//!
+//! # What is not cooperative?
+//!
+//! [`calls`] counts, for every symbol, the calls on green threads and those among them that have
+//! blocked a worker all the same.
+
+#![expect(unsafe_code, reason = "stands in for functions of libc")]
+
+mod dns;
+mod errno;
+mod io;
+mod net;
+mod offload;
+mod poll;
+mod pthread;
+mod sleep;
+mod symbol;
+mod table;
+
+use std::sync::Mutex;
+
+use symbol::{Part, Symbol};
+
+/// Makes every part of libc green that this crate knows: [`Patch::all`], applied.
+///
+/// Call it first in `main`. Threads that were started before stay OS threads. To call it again changes
+/// nothing.
+///
+/// # Panics
+///
+/// If green threads cannot have thread-locals of their own here (see [`greenrt::ThreadLocals`]), without
+/// which std's threads cannot be green. Or if this program does not use the functions of this crate.
+pub fn patch_all() {
+    Patch::all().apply();
+}
+
+/// Which parts of libc are to turn green.
+///
+/// # Examples
+///
+/// ```
+/// // Sockets and sleeps of threads that greenrt has spawned; std's threads stay OS threads.
+/// greenlibc::Patch::all().threads(false).apply();
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use = "nothing is patched before `apply`"]
+pub struct Patch {
+    parts: u32,
+}
+
+impl Patch {
+    /// No part.
+    pub const fn none() -> Patch {
+        Patch { parts: 0 }
+    }
+
+    /// Every part.
+    pub const fn all() -> Patch {
+        Patch::none()
+            .threads(true)
+            .sleep(true)
+            .net(true)
+            .dns(true)
+            .files(true)
+    }
+
+    const fn with(mut self, part: Part, wanted: bool) -> Patch {
+        if wanted {
+            self.parts |= part as u32;
+        } else {
+            self.parts &= !(part as u32);
+        }
+        self
+    }
+
+    /// Threads are green.
+    pub const fn threads(self, wanted: bool) -> Patch {
+        self.with(Part::Threads, wanted)
+    }
+
+    /// Sleeping parks.
+    pub const fn sleep(self, wanted: bool) -> Patch {
+        self.with(Part::Sleep, wanted)
+    }
+
+    /// Sockets, pipes, terminals and whatever can be polled park.
+    ///
+    /// A socket that this process has made to listen is set to non-blocking mode when a green thread
+    /// accepts on it, because there is no other way to accept without waiting. `fcntl` and `ioctl` do
+    /// not tell, and other threads of the process wait as ever; a child process that has inherited it does not.
+    pub const fn net(self, wanted: bool) -> Patch {
+        self.with(Part::Net, wanted)
+    }
+
+    /// Names are looked up on an OS thread of the pool.
+    pub const fn dns(self, wanted: bool) -> Patch {
+        self.with(Part::Dns, wanted)
+    }
+
+    /// Files are read and written on an OS thread of the pool, unless memory suffices. Needs
+    /// [`net`](Patch::net), whose functions do it.
+    pub const fn files(self, wanted: bool) -> Patch {
+        self.with(Part::Files, wanted)
+    }
+
+    /// Patches these parts. What was patched before stays so.
+    ///
+    /// # Panics
+    ///
+    /// As [`patch_all`].
+    pub fn apply(self) {
+        static APPLYING: Mutex<()> = Mutex::new(());
+        let _applying = APPLYING.lock();
+        let new = self.parts & !symbol::patched();
+        if new & Part::Threads as u32 != 0
+            && let Err(reason) = greenrt::lowlevel::has_private_thread_locals()
+        {
+            panic!(
+                "greenlibc: std's threads cannot be green: {reason} (leave them out by \
+                 `Patch::all().threads(false)`)"
+            );
+        }
+        for symbol in Symbol::ALL {
+            if let Err(message) = symbol.check() {
+                panic!("{message}");
+            }
+        }
+        symbol::patch(new);
+    }
+}
+
+/// How often a function of libc was called on green threads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Calls {
+    /// Its name.
+    pub symbol: &'static str,
+    /// Calls on green threads since its part was patched.
+    pub n: u64,
+    /// Those among them that may have blocked the worker, or have made an OS thread, because there was
+    /// no other way.
+    pub n_blocking: u64,
+}
+
+/// Every function that this crate stands in for, and how often it was called on green threads.
+///
+/// # Examples
+///
+/// ```
+/// greenlibc::patch_all();
+/// std::thread::spawn(std::thread::yield_now).join().unwrap();
+/// let yields = greenlibc::calls().into_iter().find(|calls| calls.symbol == "sched_yield").unwrap();
+/// assert_eq!((yields.n, yields.n_blocking), (1, 0));
+/// ```
+pub fn calls() -> Vec<Calls> {
+    let calls = |symbol: &Symbol| Calls {
+        symbol: symbol.name(),
+        n: symbol.n_calls(),
+        n_blocking: symbol.n_blocked(),
+    };
+    Symbol::ALL.iter().map(calls).collect()
+}
+
+/// Runs `f`; threads that the calling thread starts meanwhile are OS threads.
+///
+/// # Examples
+///
+/// ```
+/// greenlibc::patch_all();
+/// let thread = greenlibc::os_threads(|| std::thread::spawn(greenrt::lowlevel::on_green_thread));
+/// assert!(!thread.join().unwrap());
+/// ```
+pub fn os_threads<T>(f: impl FnOnce() -> T) -> T {
+    pthread::os_threads(f)
+}

@@ -1,0 +1,16 @@
+//! Plain std, and C, in a process in which greenlibc stands in for libc.
+//!
+//! Every test runs on a green thread that `std::thread::spawn` has made, once with one worker and once
+//! with two. With one worker what blocks it never ends, because what it waits for is done by a
+//! sibling: so that a test ends is the proof that its calls park.
+
+mod support;
+
+mod fds;
+mod net;
+mod sleeping;
+mod threads;
+
+fn main() {
+    support::main(&[fds::TESTS, net::TESTS, sleeping::TESTS, threads::TESTS]);
+}
