@@ -278,9 +278,12 @@ fn nonblocking_streams_do_not_wait() {
     };
     assert_eq!(error.kind(), ErrorKind::WouldBlock);
     // Whoever asks again and again lets others run.
-    let sibling = thread::spawn(move || server.write_all(b"x").unwrap());
+    let sibling = thread::spawn(move || {
+        server.write_all(b"x").unwrap();
+        server
+    });
     while client.read(&mut [0; 1]).is_err() {}
-    sibling.join().unwrap();
+    let _server = sibling.join().unwrap();
     client.set_nonblocking(false).unwrap();
     let (mut other, mut peer) = (client.try_clone().unwrap(), client);
     let reader = thread::spawn(move || peer.read(&mut [0; 1]).unwrap());

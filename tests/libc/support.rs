@@ -45,6 +45,7 @@ pub(crate) fn main(tests: &[Tests]) {
         return;
     }
     greenlibc::patch_all();
+    let mut n_failed = 0;
     for (name, test) in tests.iter().copied().flatten() {
         let name = name.trim_start_matches("libc::");
         if filter.as_ref().is_some_and(|filter| !name.contains(filter)) {
@@ -73,9 +74,11 @@ pub(crate) fn main(tests: &[Tests]) {
             "test {name} ... {}",
             if result.is_ok() { "ok" } else { "FAILED" }
         );
-        if result.is_err() {
-            std::process::exit(1);
-        }
+        n_failed += usize::from(result.is_err());
+    }
+    if n_failed > 0 {
+        eprintln!("{n_failed} tests have failed");
+        std::process::exit(1);
     }
 }
 

@@ -67,7 +67,10 @@ fn results_and_panics_come_by_join() {
     assert_eq!(thread::spawn(|| 6 * 7).join().unwrap(), 42);
     let quiet = panic::take_hook();
     panic::set_hook(Box::new(|_| ()));
-    let payload = thread::spawn(|| panic!("text {}", 1)).join().unwrap_err();
+    let number = std::hint::black_box(1);
+    let payload = thread::spawn(move || panic!("text {number}"))
+        .join()
+        .unwrap_err();
     panic::set_hook(quiet);
     assert_eq!(payload.downcast_ref::<String>().unwrap(), "text 1");
 }
