@@ -254,6 +254,12 @@ pub fn futex_wake(word: &AtomicU32, n: usize) -> usize {
     futex::wake(word.as_ptr().addr(), n)
 }
 
+/// As [`futex_wake`], for a word that may be gone when this is called: its address is looked for, and
+/// nothing else.
+pub fn futex_wake_at(address: usize, n: usize) -> usize {
+    futex::wake(address, n)
+}
+
 /// Unlocks a lock without letting those who wait for it starve.
 ///
 /// If the first thread that waits for `word` has waited for more than half a millisecond, or was

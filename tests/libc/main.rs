@@ -7,10 +7,22 @@
 mod support;
 
 mod fds;
+mod locks;
 mod net;
+mod processes;
 mod sleeping;
 mod threads;
 
 fn main() {
-    support::main(&[fds::TESTS, net::TESTS, sleeping::TESTS, threads::TESTS]);
+    if let Ok(name) = std::env::var(support::PROBE) {
+        return processes::run_probe(&name);
+    }
+    support::main(&[
+        fds::TESTS,
+        locks::TESTS,
+        net::TESTS,
+        processes::TESTS,
+        sleeping::TESTS,
+        threads::TESTS,
+    ]);
 }

@@ -13,6 +13,9 @@ const LIMIT: Duration = Duration::from_secs(120);
 /// Set for the processes in which the tests run.
 const INSIDE: &str = "GREENRT_TEST_INSIDE";
 
+/// Set for processes that are something else than a run of the tests.
+pub(crate) const PROBE: &str = "GREENRT_TEST_PROBE";
+
 pub(crate) type Tests = &'static [(&'static str, fn())];
 
 /// Names tests, in the order in which they run.

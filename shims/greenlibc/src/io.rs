@@ -5,7 +5,7 @@
 //! be faster, and the worker waits. What a file has in memory is read at once, and the rest on
 //! an OS thread of the pool.
 
-use std::ffi::{c_int, c_ulong, c_void};
+use std::ffi::{c_int, c_uint, c_ulong, c_void};
 use std::io;
 use std::mem;
 use std::os::fd::RawFd;
@@ -118,6 +118,22 @@ interpose! {
         }
     }
 
+    /// `fcntl64`: what `fcntl` is called where files may be large.
+    all fn fcntl64(fd: c_int, command: c_int, argument: usize) -> c_int {
+        // SAFETY: as the caller promises.
+        unsafe { fcntl(fd, command, argument) }
+    }
+
+    /// `close_range(2)`: as `close`.
+    all fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {
+        const CLOSES_NONE: c_int = libc::CLOSE_RANGE_CLOEXEC as c_int;
+        if flags & CLOSES_NONE == 0 {
+            table::forget_range(first, last);
+        }
+        // SAFETY: as the caller promises.
+        unsafe { real::close_range(first, last, flags) }
+    }
+
     /// `ioctl(2)`: the mode is noted (`FIONBIO`).
     all fn ioctl(fd: c_int, request: c_ulong, argument: usize) -> c_int {
         let call = |argument| {
@@ -191,7 +207,7 @@ pub(crate) fn set_flags(fd: RawFd, flags: c_int) -> io::Result<()> {
 }
 
 /// How a call without waiting ended.
-enum Tried {
+pub(crate) enum Tried {
     Done(io::Result<usize>),
     /// There is no such call for this descriptor.
     Unsupported,
@@ -200,7 +216,7 @@ enum Tried {
 /// The flag is for positions; this one is that of the descriptor.
 const HERE: libc::off_t = -1;
 
-fn tried(n: ssize_t) -> Tried {
+pub(crate) fn tried(n: ssize_t) -> Tried {
     match result(n) {
         Err(error) if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::ENOSYS)) => {
             Tried::Unsupported
@@ -315,7 +331,7 @@ unsafe fn write_with(
 }
 
 /// A file: at once, if that can be; otherwise by the pool.
-fn file(
+pub(crate) fn file(
     fd: RawFd,
     try_now: impl FnOnce(RawFd) -> Tried,
     call: impl FnOnce() -> ssize_t,

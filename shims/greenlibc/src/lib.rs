@@ -78,16 +78,20 @@
 
 mod dns;
 mod errno;
+mod file;
+mod fortified;
 mod io;
+mod lock;
 mod net;
 mod offload;
 mod poll;
+mod process;
 mod pthread;
 mod sleep;
 mod symbol;
 mod table;
 
-use std::sync::Mutex;
+use std::sync::{Mutex, Once};
 
 use symbol::{Part, Symbol};
 
@@ -130,6 +134,8 @@ impl Patch {
             .threads(true)
             .sleep(true)
             .net(true)
+            .locks(true)
+            .processes(true)
             .dns(true)
             .files(true)
     }
@@ -160,6 +166,18 @@ impl Patch {
     /// not tell, and other threads of the process wait as ever; a child process that has inherited it does not.
     pub const fn net(self, wanted: bool) -> Patch {
         self.with(Part::Net, wanted)
+    }
+
+    /// Locks of C libraries park: mutexes, conditions, locks for reading and writing, semaphores.
+    ///
+    /// Apply it before any thread waits for a condition: these are made anew.
+    pub const fn locks(self, wanted: bool) -> Patch {
+        self.with(Part::Locks, wanted)
+    }
+
+    /// Waiting for a child parks.
+    pub const fn processes(self, wanted: bool) -> Patch {
+        self.with(Part::Processes, wanted)
     }
 
     /// Names are looked up on an OS thread of the pool.
@@ -195,6 +213,11 @@ impl Patch {
                 panic!("{message}");
             }
         }
+        static AT_FORK: Once = Once::new();
+        AT_FORK.call_once(|| {
+            // SAFETY: the handler stores to statics, and no more.
+            unsafe { libc::pthread_atfork(None, None, Some(symbol::unpatch_in_child)) };
+        });
         symbol::patch(new);
     }
 }

@@ -4,7 +4,7 @@
 //! goes on until all of it is written, as one in blocking mode does, or fails; what was written before
 //! that is what it returns.
 
-use std::ffi::{c_int, c_void};
+use std::ffi::{c_int, c_uint, c_void};
 use std::io;
 use std::mem;
 use std::os::fd::RawFd;
@@ -12,7 +12,7 @@ use std::ptr;
 use std::sync::Arc;
 
 use greenrt::lowlevel::{self, Lane};
-use libc::{msghdr, size_t, sockaddr, socklen_t, ssize_t};
+use libc::{mmsghdr, msghdr, size_t, sockaddr, socklen_t, ssize_t, timespec};
 
 use crate::errno::{self, result, returned};
 use crate::io::{Slices, flags, set_flags};
@@ -188,6 +188,40 @@ interpose! {
             (rest.msg_iov, rest.msg_iovlen) = slices.parts();
             // SAFETY: as the caller promises; the slices are what is left of the caller's.
             unsafe { real::sendmsg(fd, &raw const rest, flags | libc::MSG_DONTWAIT) }
+        }))
+    }
+
+    /// `recvmmsg(2)`: parks for the first message, and takes those that are there. Its own timeout, with
+    /// which the kernel does not do what one may think, is not looked at.
+    green fn recvmmsg(
+        fd: c_int,
+        messages: *mut mmsghdr,
+        n: c_uint,
+        flags: c_int,
+        timeout: *mut timespec,
+    ) -> c_int {
+        let Some(entry) = blocking(fd, flags) else {
+            // SAFETY: as the caller promises.
+            return pass(unsafe { real::recvmmsg(fd, messages, n, flags, timeout) });
+        };
+        let timeout = entry.timeout(Direction::Read);
+        returned(table::wait(&entry, Direction::Read, timeout, |fd| {
+            let flags = flags & !libc::MSG_WAITFORONE | libc::MSG_DONTWAIT;
+            // SAFETY: as the caller promises.
+            result(unsafe { real::recvmmsg(fd, messages, n, flags, ptr::null_mut()) })
+        }))
+    }
+
+    /// `sendmmsg(2)`: parks until some are sent; how many, is told.
+    green fn sendmmsg(fd: c_int, messages: *mut mmsghdr, n: c_uint, flags: c_int) -> c_int {
+        let Some(entry) = blocking(fd, flags) else {
+            // SAFETY: as the caller promises.
+            return pass(unsafe { real::sendmmsg(fd, messages, n, flags) });
+        };
+        let timeout = entry.timeout(Direction::Write);
+        returned(table::wait(&entry, Direction::Write, timeout, |fd| {
+            // SAFETY: as the caller promises.
+            result(unsafe { real::sendmmsg(fd, messages, n, flags | libc::MSG_DONTWAIT) })
         }))
     }
 

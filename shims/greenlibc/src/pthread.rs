@@ -25,7 +25,7 @@ use greenrt::{Builder, JoinHandle, lowlevel};
 use libc::{pthread_attr_t, pthread_t, size_t, stack_t};
 use parking_lot::Mutex;
 
-use crate::symbol::{Symbol, interpose};
+use crate::symbol::{self, Symbol, interpose};
 
 type Routine = extern "C" fn(*mut c_void) -> *mut c_void;
 
@@ -147,7 +147,7 @@ interpose! {
         if shares {
             Symbol::pthread_create.blocks();
         }
-        let stays = shares || lowlevel::wants_os_thread() || WANTS_OS_THREADS.get();
+        let stays = shares || symbol::is_forked() || lowlevel::wants_os_thread() || WANTS_OS_THREADS.get();
         // SAFETY: as the caller promises.
         let wish = if stays { None } else { unsafe { Wish::of(attributes) } };
         let Some(wish) = wish else {

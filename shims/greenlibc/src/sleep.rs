@@ -78,7 +78,7 @@ pub(crate) fn park(time: Duration) {
     errno::set(before);
 }
 
-fn now(clock: clockid_t) -> Duration {
+pub(crate) fn now(clock: clockid_t) -> Duration {
     let mut time = timespec {
         tv_sec: 0,
         tv_nsec: 0,

@@ -12,7 +12,7 @@
 
 use std::ffi::{CStr, c_void};
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize};
 
 use greenrt::lowlevel;
 
@@ -32,8 +32,23 @@ pub(crate) enum Part {
 /// The parts that were patched.
 static PARTS: AtomicU32 = AtomicU32::new(0);
 
+/// Set in the child of a fork, which has one thread, and shares descriptors with its parent that are
+/// being watched there.
+static FORKED: AtomicBool = AtomicBool::new(false);
+
 pub(crate) fn patch(parts: u32) {
     PARTS.fetch_or(parts, Relaxed);
+}
+
+/// In the child of a fork: libc is what it was. Threads still know who they are.
+pub(crate) extern "C" fn unpatch_in_child() {
+    FORKED.store(true, Relaxed);
+    PARTS.fetch_and(Part::Threads as u32 | Part::Locks as u32, Relaxed);
+}
+
+/// Whether this is the child of a fork.
+pub(crate) fn is_forked() -> bool {
+    FORKED.load(Relaxed)
 }
 
 pub(crate) fn patched() -> u32 {
@@ -87,8 +102,23 @@ symbols! {
         net::recv net::recvfrom net::recvmsg net::send net::sendto net::sendmsg
         net::setsockopt
         io::read io::readv io::write io::writev io::close io::fcntl io::ioctl
-        io::dup io::dup2 io::dup3
+        io::dup io::dup2 io::dup3 io::close_range io::fcntl64
+        net::recvmmsg net::sendmmsg
+        fortified::__read_chk fortified::__recv_chk fortified::__recvfrom_chk
+        fortified::__poll_chk fortified::__ppoll_chk
         poll::poll poll::ppoll poll::select poll::pselect poll::epoll_wait poll::epoll_pwait;
+    Locks:
+        lock::pthread_mutex_lock lock::pthread_mutex_timedlock lock::pthread_mutex_unlock
+        lock::pthread_rwlock_rdlock lock::pthread_rwlock_wrlock lock::pthread_rwlock_unlock
+        lock::sem_wait lock::sem_timedwait lock::sem_post
+        lock::pthread_cond_init lock::pthread_cond_destroy lock::pthread_cond_wait
+        lock::pthread_cond_timedwait lock::pthread_cond_signal lock::pthread_cond_broadcast;
+    Processes:
+        process::wait process::waitpid process::wait4 process::waitid process::system;
+    Files:
+        file::pread file::pread64 file::pwrite file::pwrite64 file::preadv file::preadv64
+        file::pwritev file::pwritev64 file::fsync file::fdatasync file::flock
+        file::copy_file_range file::sendfile file::sendfile64 file::splice;
     Dns:
         dns::getaddrinfo dns::getnameinfo;
 }
@@ -126,9 +156,14 @@ impl Symbol {
         address
     }
 
-    /// Finds libc's own; an error if the program does not use ours.
+    /// Finds libc's own, if this libc has it; an error if the program does not use ours.
     pub(crate) fn check(self) -> Result<(), String> {
-        self.real();
+        // SAFETY: a name of libc's, with its zero.
+        let real = unsafe { libc::dlsym(libc::RTLD_NEXT, self.c_name().as_ptr()) };
+        if real.is_null() {
+            return Ok(());
+        }
+        REAL[self as usize].store(real as usize, Relaxed);
         // SAFETY: a name of libc's, with its zero.
         let used: *mut c_void = unsafe { libc::dlsym(libc::RTLD_DEFAULT, self.c_name().as_ptr()) };
         if used as usize == self.ours() {
@@ -232,6 +267,15 @@ macro_rules! interpose {
     (@all $name:ident) => { $crate::symbol::Symbol::$name.is_patched() };
     // Functions with a variable number of arguments, which ours has in the registers in which they come.
     (@check fcntl($($type:ty),*) -> $ret:ty) => {
+        const _: unsafe extern "C" fn(c_int, c_int, ...) -> $ret = libc::fcntl;
+    };
+    // What the crate libc does not know.
+    (@check __read_chk($($type:ty),*) -> $ret:ty) => {};
+    (@check __recv_chk($($type:ty),*) -> $ret:ty) => {};
+    (@check __recvfrom_chk($($type:ty),*) -> $ret:ty) => {};
+    (@check __poll_chk($($type:ty),*) -> $ret:ty) => {};
+    (@check __ppoll_chk($($type:ty),*) -> $ret:ty) => {};
+    (@check fcntl64($($type:ty),*) -> $ret:ty) => {
         const _: unsafe extern "C" fn(c_int, c_int, ...) -> $ret = libc::fcntl;
     };
     (@check ioctl($($type:ty),*) -> $ret:ty) => {
