@@ -66,10 +66,8 @@ impl Shared {
         // SAFETY: initialised.
         unsafe { libc::pthread_mutexattr_settype(&raw mut attributes, kind) };
         // SAFETY: nobody has it yet.
-        assert_eq!(
-            unsafe { libc::pthread_mutex_init(shared.mutex.get(), &raw const attributes) },
-            0
-        );
+        let error = unsafe { libc::pthread_mutex_init(shared.mutex.get(), &raw const attributes) };
+        assert_eq!(error, 0);
         shared
     }
 

@@ -4,6 +4,11 @@
 //! with two. With one worker what blocks it never ends, because what it waits for is done by a
 //! sibling: so that a test ends is the proof that its calls park.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "std, which they are about, is what is tested"
+)]
+
 mod support;
 
 mod fds;

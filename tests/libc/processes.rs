@@ -1,10 +1,6 @@
 //! Children, forks, and processes that are patched in other ways.
 
 #![expect(unsafe_code, reason = "asks libc")]
-#![expect(
-    clippy::disallowed_methods,
-    reason = "std's processes are what is tested"
-)]
 
 use std::env;
 use std::io::{Read, Write};
@@ -94,6 +90,7 @@ fn a_killed_child() {
     assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGKILL));
 }
 
+#[expect(clippy::zombie_processes, reason = "waited for by way of libc")]
 fn any_child_is_waited_for() {
     let child = Command::new("true").spawn().unwrap();
     let mut status = -1;

@@ -60,7 +60,7 @@ fn a_thousand_threads_are_no_os_threads() {
     all_here.wait();
     threads
         .into_iter()
-        .for_each(|thread| drop(thread.join().unwrap()));
+        .for_each(|thread| _ = thread.join().unwrap());
 }
 
 fn results_and_panics_come_by_join() {
@@ -308,10 +308,8 @@ fn pthread_keys_are_destroyed() {
     }
     let mut key = 0;
     // SAFETY: room for the key.
-    assert_eq!(
-        unsafe { libc::pthread_key_create(&raw mut key, Some(destroy)) },
-        0
-    );
+    let error = unsafe { libc::pthread_key_create(&raw mut key, Some(destroy)) };
+    assert_eq!(error, 0);
     for n in 1..=10 {
         let thread = thread::spawn(move || {
             // SAFETY: made above.
@@ -333,10 +331,9 @@ mod c {
 
     pub(super) extern "C" fn itself(_: *mut libc::c_void) -> *mut libc::c_void {
         // SAFETY: no conditions.
-        let this = unsafe {
-            libc::sched_yield();
-            libc::pthread_self()
-        };
+        unsafe { libc::sched_yield() };
+        // SAFETY: no conditions.
+        let this = unsafe { libc::pthread_self() };
         ptr::without_provenance_mut(this as usize)
     }
 
@@ -387,10 +384,8 @@ fn c_threads_have_names() {
     let thread = c::create(c::itself);
     assert_eq!(name_of(thread), "");
     // SAFETY: a name, and a thread that was not joined.
-    assert_eq!(
-        unsafe { libc::pthread_setname_np(thread, c"given".as_ptr()) },
-        0
-    );
+    let error = unsafe { libc::pthread_setname_np(thread, c"given".as_ptr()) };
+    assert_eq!(error, 0);
     assert_eq!(name_of(thread), "given");
     // SAFETY: as above.
     let error = unsafe { libc::pthread_setname_np(thread, c"longer than it may be".as_ptr()) };
@@ -401,7 +396,9 @@ fn c_threads_have_names() {
 fn c_threads_are_joined_once() {
     #![expect(unsafe_code, reason = "asks libc")]
     // SAFETY: the caller's own.
-    let error = unsafe { libc::pthread_join(libc::pthread_self(), std::ptr::null_mut()) };
+    let this = unsafe { libc::pthread_self() };
+    // SAFETY: the caller itself, which is refused.
+    let error = unsafe { libc::pthread_join(this, std::ptr::null_mut()) };
     assert_eq!(error, libc::EDEADLK);
     let thread = c::create(c::itself);
     // SAFETY: not joined yet.

@@ -6,12 +6,17 @@ use std::io;
 /// The calling thread's.
 pub(crate) fn get() -> c_int {
     // SAFETY: the calling thread's own.
-    unsafe { libc::__errno_location().read() }
+    unsafe { place().read() }
 }
 
 pub(crate) fn set(number: c_int) {
     // SAFETY: the calling thread's own.
-    unsafe { libc::__errno_location().write(number) };
+    unsafe { place().write(number) };
+}
+
+fn place() -> *mut c_int {
+    // SAFETY: no conditions.
+    unsafe { libc::__errno_location() }
 }
 
 /// What a function of libc returned, -1 being an error.

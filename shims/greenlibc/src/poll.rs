@@ -332,6 +332,7 @@ unsafe fn select_with(
         }
     }
     // On an OS thread that has nothing else to do.
+    let look = &look;
     let block = || {
         let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
         loop {
@@ -343,7 +344,7 @@ unsafe fn select_with(
             unsafe { libc::usleep(1000) };
         }
     };
-    wait_for(&fds, limit, &look, block)
+    wait_for(&fds, limit, look, block)
 }
 
 /// Waits on the user's own epoll.

@@ -44,7 +44,8 @@ interpose! {
     /// `waitid(2)`: parks, for one child.
     green fn waitid(kind: idtype_t, id: id_t, info: *mut siginfo_t, options: c_int) -> c_int {
         // SAFETY: all zero is one.
-        let mut own: siginfo_t = unsafe { mem::zeroed() };
+        let none: siginfo_t = unsafe { mem::zeroed() };
+        let mut own = none;
         let place = if info.is_null() { &raw mut own } else { info };
         let call = |options| {
             // SAFETY: as the caller promises, who waits; or ours.
@@ -53,13 +54,15 @@ interpose! {
         // A number, if it ended; 0: not yet.
         let look = |options| {
             // SAFETY: the caller's, or ours.
-            unsafe { place.write(mem::zeroed()) };
+            unsafe { place.write(none) };
             let error = call(options);
             if error != 0 {
                 return error;
             }
-            // SAFETY: the caller's, or ours; written by the call.
-            unsafe { (*place).si_pid() }
+            // SAFETY: the caller's, or ours.
+            let info = unsafe { place.read() };
+            // SAFETY: written by the call, for a child, or zero.
+            unsafe { info.si_pid() }
         };
         let only_its_end = options & !(libc::WNOHANG | libc::WNOWAIT) == libc::WEXITED;
         let answer = match kind {
