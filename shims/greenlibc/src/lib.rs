@@ -36,38 +36,50 @@
 //! |  | `pthread_self`, `pthread_setname_np`, `pthread_getname_np`, `pthread_kill` | know green threads |
 //! |  | `sigaltstack` | noted; handlers run on the worker's |
 //! | sleep | `nanosleep`, `clock_nanosleep`, `usleep`, `sleep`, `sched_yield` | park, yield |
-//! | net | `socket`, `listen`, `setsockopt` | noted; the longest backlog |
-//! |  | `accept`, `accept4`, `connect`, `recv`, `recvfrom`, `recvmsg`, `send`, `sendto`, `sendmsg` | park |
+//! | net | `accept`, `accept4`, `connect`, `recv`, `recvfrom`, `recvmsg`, `recvmmsg`, `send`, `sendto`, `sendmsg`, `sendmmsg` | park |
 //! |  | `read`, `readv`, `write`, `writev` | park: sockets, pipes, terminals, eventfds |
-//! |  | `close`, `fcntl`, `ioctl`, `dup`, `dup2`, `dup3` | noted |
 //! |  | `poll`, `ppoll`, `select`, `pselect`, `epoll_wait`, `epoll_pwait` | park |
+//! |  | `socket`, `listen`, `setsockopt`, `close`, `close_range`, `fcntl`, `fcntl64`, `ioctl`, `dup`, `dup2`, `dup3` | noted |
+//! |  | `__read_chk`, `__recv_chk`, `__recvfrom_chk`, `__poll_chk`, `__ppoll_chk` | as those without `chk` |
+//! | locks | `pthread_mutex_lock`, `pthread_mutex_timedlock`, `pthread_rwlock_rdlock`, `pthread_rwlock_wrlock`, `sem_wait`, `sem_timedwait`, `pthread_cond_wait`, `pthread_cond_timedwait` | park |
+//! |  | `pthread_mutex_unlock`, `pthread_rwlock_unlock`, `sem_post`, `pthread_cond_init`, `pthread_cond_destroy`, `pthread_cond_signal`, `pthread_cond_broadcast` | wake those |
+//! | processes | `waitpid`, `wait4`, `waitid` | park; for any child, or one that stops, on an OS thread of the pool |
+//! |  | `wait`, `system` | on an OS thread of the pool |
 //! | dns | `getaddrinfo`, `getnameinfo` | on an OS thread of the pool, in a lane of its own |
-//! | files | `read`, `readv`, `write`, `writev` | what is in memory at once, the rest on an OS thread of the pool |
+//! | files | `read`, `readv`, `write`, `writev`, `pread`, `pwrite`, `preadv`, `pwritev`, and with `64` | what is in memory at once, the rest on an OS thread of the pool |
+//! |  | `fsync`, `fdatasync`, `flock`, `copy_file_range`, `sendfile`, `sendfile64`, `splice`, `fcntl` that locks | on an OS thread of the pool |
 //!
-//! With the futex, which greenrt always answers, that makes std's `thread`, `sync`, `net`, `io`.
+//! With the futex, which greenrt always answers, that makes std's `thread`, `sync`, `net`, `io`,
+//! `process` and `fs`.
 //!
 //! # What is left alone
 //!
 //! | what | why |
 //! |---|---|
-//! | libc's inner calls (stdio, the inside of `getaddrinfo`) | they do not go by these symbols |
-//! | `open`, `stat`, `readdir` and the like | quick, mostly; offload them where they are not |
+//! | libc's inner calls (stdio, C11's threads and mutexes, the inside of `getaddrinfo`) | they do not go by these symbols |
 //! | system calls that are made without libc (`rustix`, `io_uring`, static musl) | they cannot be seen |
-//! | `pthread_sigmask`, `sched_setaffinity`, `prctl` | mean the worker |
+//! | `open`, `stat`, `readdir`, `unlink` and the like | mostly quick; offload them where they are not |
+//! | `fork`, `posix_spawn` | the worker waits until the child runs |
+//! | `pthread_sigmask`, `sigwait`, `pause`, `sched_setaffinity`, `prctl` | mean the worker |
+//! | `pthread_barrier_wait`, `pthread_once`, `pthread_rwlock_timedrdlock` and the like, `pthread_cond_clockwait`, `epoll_pwait2`, `msgrcv`, `semop` | block the worker |
+//! | mutexes that inherit priorities or are robust; conditions shared with other processes | libc's own, which block the worker |
 //! | `pthread_exit`, `pthread_cancel`, `pthread_timedjoin_np`, `pthread_getcpuclockid`, `pthread_setaffinity_np`, `pthread_setschedparam` and their kind with a green thread's `pthread_t` | must not be called: libc takes it for an address |
 //!
 //! # As the manual pages say
 //!
 //! `errno` is the green thread's. Descriptors stay in the mode in which they are, but for listening
-//! sockets, for which see [`Patch::net`]. A call on one in non-blocking mode does not wait. Timeouts of
-//! sockets hold. No call is ended by a signal (`EINTR`): the signal's handler runs on whichever
-//! OS thread it comes to.
+//! sockets, for which see [`Patch::net`]. A call on one in non-blocking mode does not wait, so the
+//! descriptors of mio and tokio are not disturbed. Timeouts of sockets hold, partial results are what
+//! blocking mode has. No call is ended by a signal (`EINTR`): the signal's handler runs on whichever
+//! OS thread it comes to, and should do no more than set a flag or write to a pipe that has room.
+//!
+//! The child of a `fork` has libc as it was: its one thread may block.
 //!
 //! # Cancellation
 //!
 //! No frame of C is unwound. A call of a green thread that is cancelled, or whose time limit has
 //! passed ([`greenrt::timeout`]), fails with `ECANCELED` or `ETIMEDOUT`. Sleeping, joining, looking up
-//! names and waiting for locks go on to their end.
+//! names, waiting for locks and what is done on the pool go on to their end.
 //!
 //! # What is not cooperative?
 //!

@@ -241,30 +241,37 @@ macro_rules! interpose {
         }
 
         $(
-            $(#[doc = $doc])*
-            ///
-            /// # Safety
-            ///
-            /// As the manual page says.
-            // SAFETY: the name is libc's, and the function keeps what libc's promises.
-            #[unsafe(no_mangle)]
-            pub(crate) unsafe extern "C" fn $name($($arg: $type),*) -> $ret {
-                #[inline(never)]
-                unsafe fn ours($($arg: $type),*) -> $ret $body
-                if interpose!(@$who $name) {
-                    // SAFETY: as the caller promises.
-                    unsafe { ours($($arg),*) }
-                } else {
-                    // SAFETY: as the caller promises.
-                    unsafe { real::$name($($arg),*) }
-                }
-            }
-
+            interpose!(@define $who [$($doc)*] $name($($arg: $type),*) -> $ret $body);
             interpose!(@check $name($($type),*) -> $ret);
         )*
     };
-    (@green $name:ident) => { $crate::symbol::Symbol::$name.is_green() };
-    (@all $name:ident) => { $crate::symbol::Symbol::$name.is_patched() };
+    // Out of line, so that libc's own has nothing to save for it.
+    (@define green [$($doc:literal)*] $name:ident($($arg:ident: $type:ty),*) -> $ret:ty $body:block) => {
+        interpose!(@symbol [$($doc)*] is_green, inline(never), $name($($arg: $type),*) -> $ret $body);
+    };
+    (@define all [$($doc:literal)*] $name:ident($($arg:ident: $type:ty),*) -> $ret:ty $body:block) => {
+        interpose!(@symbol [$($doc)*] is_patched, inline, $name($($arg: $type),*) -> $ret $body);
+    };
+    (@symbol [$($doc:literal)*] $is_ours:ident, $inline:meta, $name:ident($($arg:ident: $type:ty),*) -> $ret:ty $body:block) => {
+        $(#[doc = $doc])*
+        ///
+        /// # Safety
+        ///
+        /// As the manual page says.
+        // SAFETY: the name is libc's, and the function keeps what libc's promises.
+        #[unsafe(no_mangle)]
+        pub(crate) unsafe extern "C" fn $name($($arg: $type),*) -> $ret {
+            #[$inline]
+            unsafe fn ours($($arg: $type),*) -> $ret $body
+            if $crate::symbol::Symbol::$name.$is_ours() {
+                // SAFETY: as the caller promises.
+                unsafe { ours($($arg),*) }
+            } else {
+                // SAFETY: as the caller promises.
+                unsafe { real::$name($($arg),*) }
+            }
+        }
+    };
     // Functions with a variable number of arguments, which ours has in the registers in which they come.
     (@check fcntl($($type:ty),*) -> $ret:ty) => {
         const _: unsafe extern "C" fn(c_int, c_int, ...) -> $ret = libc::fcntl;
