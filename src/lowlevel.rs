@@ -28,7 +28,8 @@ pub fn on_green_thread() -> bool {
     crate::scheduler::on_green_thread()
 }
 
-/// Whether the caller is the user's code on a green thread, and not the runtime's own.
+/// Whether the caller is the user's code on a green thread, and not the runtime's own; nor a signal
+/// handler on a stack of its own.
 ///
 /// For those who stand in for functions of libc: what the runtime itself calls, on a green thread
 /// or not, is meant for the system, and must not come back to the runtime.

@@ -236,13 +236,20 @@ unsafe fn read_with(
     symbol: Symbol,
     call: impl Fn(RawFd) -> ssize_t,
 ) -> ssize_t {
-    let Some(entry) = table::entry(fd) else {
-        return call(fd);
-    };
     let try_now = |fd| {
         let n = slices.len() as c_int;
         // SAFETY: as the caller promises.
         tried(unsafe { libc::preadv2(fd, slices.as_ptr(), n, HERE, libc::RWF_NOWAIT) })
+    };
+    let known = table::get(fd);
+    // What need not wait needs no entry.
+    if known.is_none()
+        && let Some(n) = done_at_once(try_now(fd))
+    {
+        return n;
+    }
+    let Some(entry) = known.or_else(|| table::entry(fd)) else {
+        return call(fd);
     };
     match entry.kind {
         Kind::File => return file(fd, try_now, || call(fd)),
@@ -278,16 +285,36 @@ unsafe fn write_with(
     symbol: Symbol,
     call: impl Fn(RawFd) -> ssize_t,
 ) -> ssize_t {
-    let Some(entry) = table::entry(fd) else {
-        return call(fd);
-    };
     // SAFETY: as the caller promises.
     let mut slices = unsafe { Slices::new(all.as_ptr().cast_mut(), all.len()) };
     let bytes = slices.bytes();
+    let known = table::get(fd);
+    let mut begun = 0;
+    // What need not wait needs no entry, also in the handler of a signal.
+    if known.is_none() {
+        let n = all.len() as c_int;
+        // SAFETY: as the caller promises.
+        let n = tried(unsafe { libc::pwritev2(fd, all.as_ptr(), n, HERE, libc::RWF_NOWAIT) });
+        match n {
+            Tried::Done(Ok(n)) if 0 < n && n < bytes => begun = n,
+            n => {
+                if let Some(n) = done_at_once(n) {
+                    return n;
+                }
+            }
+        }
+    }
+    let Some(entry) = known.or_else(|| table::entry(fd)) else {
+        return call(fd);
+    };
+    if begun > 0 && entry.is_nonblocking() {
+        return pass(begun.cast_signed());
+    }
     if entry.is_socket() && !entry.is_nonblocking() {
         // SAFETY: all zero is a message.
         let mut message: libc::msghdr = unsafe { mem::zeroed() };
-        return returned(net::transmit(&entry, bytes, |fd, done| {
+        let sent = net::transmit(&entry, bytes - begun, |fd, done| {
+            let done = begun + done;
             if let [slice] = all {
                 // SAFETY: as the caller promises; `done` bytes of it are sent.
                 let rest = unsafe { slice.iov_base.byte_add(done) };
@@ -298,9 +325,14 @@ unsafe fn write_with(
             (message.msg_iov, message.msg_iovlen) = slices.parts();
             // SAFETY: as the caller promises.
             unsafe { net::real::sendmsg(fd, &raw const message, libc::MSG_DONTWAIT) }
-        }));
+        });
+        return match sent {
+            Ok(n) => begun.cast_signed() + n,
+            Err(_) if begun > 0 => begun.cast_signed(),
+            Err(error) => returned(Err(error)),
+        };
     }
-    let mut done = 0;
+    let mut done = begun;
     loop {
         slices.skip_to(done);
         let (rest, n) = slices.parts();
@@ -316,7 +348,7 @@ unsafe fn write_with(
             unsafe { real::writev(fd, rest, n as c_int) }
         };
         let n = match entry.kind {
-            Kind::File => return file(fd, try_now, || rest_call(fd)),
+            Kind::File => result(file(fd, try_now, || rest_call(fd))),
             _ if entry.is_nonblocking() => return pass(call(fd)),
             _ => other(&entry, Direction::Write, symbol, try_now, rest_call),
         };
@@ -327,6 +359,15 @@ unsafe fn write_with(
             Err(error) if done == 0 => return returned(Err(error)),
             Err(_) => return done.cast_signed(),
         }
+    }
+}
+
+/// What a call that has not waited returns; `None`: it would have, or was none.
+fn done_at_once(tried: Tried) -> Option<ssize_t> {
+    match tried {
+        Tried::Done(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => None,
+        Tried::Done(done) => Some(pass(returned(done.map(usize::cast_signed)))),
+        Tried::Unsupported => None,
     }
 }
 

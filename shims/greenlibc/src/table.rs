@@ -11,7 +11,8 @@
 //!
 //! For a call of the user's that would block we must know whether it should wait, and how long. Mode
 //! and timeouts are read from the kernel, once, and again after the user has changed them. Those
-//! of a descriptor with duplicates may be changed through another one, and are read each time.
+//! of a descriptor with duplicates may be changed through another one, and are read each time; so is
+//! the mode of what is no socket, for that may come from another process.
 //!
 //! # Numbers
 //!
@@ -151,7 +152,8 @@ impl Entry {
             _ => {
                 let flags = fd_io::flags(self.number).unwrap_or(0);
                 let nonblocking = flags & libc::O_NONBLOCK != 0 && !self.is_ours();
-                if !self.shared.load(Relaxed) {
+                // Pipes and terminals come from other processes, which may change their mode.
+                if !self.shared.load(Relaxed) && self.is_socket() {
                     self.believe(nonblocking);
                 }
                 nonblocking
@@ -162,7 +164,8 @@ impl Entry {
     /// The user has set the mode.
     pub(crate) fn believe(&self, nonblocking: bool) {
         let mode = if nonblocking { NONBLOCKING } else { BLOCKING };
-        let mode = if self.shared.load(Relaxed) && !self.is_ours() {
+        let may_change = self.shared.load(Relaxed) || !self.is_socket();
+        let mode = if may_change && !self.is_ours() {
             UNKNOWN
         } else {
             mode
