@@ -33,7 +33,7 @@ impl StackPool {
         (KEEP_BYTES / class.slot_bytes()).clamp(2, KEEP_MAX)
     }
 
-    /// Takes a stack.
+    /// Takes a stack, of a larger class if there is no other.
     ///
     /// # Errors
     ///
@@ -49,9 +49,13 @@ impl StackPool {
 
     #[cold]
     fn refill(&mut self, class: Class) -> io::Result<Slot> {
-        let spare = &mut self.spare[class.index()];
         let n = (Self::keep(class) / 4).clamp(1, BATCH_MAX);
-        stack::take(class, n, spare)?;
+        let (spare, larger) = self.spare[class.index()..]
+            .split_first_mut()
+            .expect("every class has its spare ones");
+        if let Err(error) = stack::take(class, n, spare) {
+            return larger.iter_mut().find_map(Vec::pop).ok_or(error);
+        }
         self.n_refills += 1;
         if self.n_refills > 1 {
             stack::touch(spare);

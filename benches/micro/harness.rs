@@ -4,7 +4,6 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::fmt;
-use std::process::Command;
 use std::str::FromStr;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -12,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use greenrt_arch::clock;
 
+use crate::mode::{self, Measurer};
 use crate::quiet::Patience;
 
 /// How long one sample of a row should take, in nanoseconds.
@@ -83,9 +83,10 @@ impl Sample {
         }
     }
 
-    /// Measures in a child process that prints a sample.
+    /// Measures in a child process that prints a sample; with the caller's kind of thread-locals.
     pub(crate) fn of_child(arguments: &[&str]) -> Sample {
-        let printed = run_child(arguments);
+        let mode = std::env::var("GREENRT_THREAD_LOCALS").unwrap_or_default();
+        let printed = run_child(&mode, arguments);
         printed
             .parse()
             .unwrap_or_else(|()| panic!("child {arguments:?} printed {printed:?}"))
@@ -132,12 +133,8 @@ impl FromStr for Sample {
     clippy::disallowed_methods,
     reason = "called on an OS thread, outside any runtime"
 )]
-pub(crate) fn run_child(arguments: &[&str]) -> String {
-    let program = std::env::current_exe().expect("the path of this program");
-    let output = Command::new(program)
-        .arg("--child")
-        .args(arguments)
-        .output();
+pub(crate) fn run_child(mode: &str, arguments: &[&str]) -> String {
+    let output = mode::command(mode, arguments).output();
     let output = output.expect("to start a child process");
     assert!(
         output.status.success(),
@@ -230,7 +227,7 @@ impl Options {
     }
 
     /// Picks the number of operations so that a sample takes its time. Warms the row up, too.
-    fn n_ops(&self, row: &Row) -> u64 {
+    fn n_ops(&self, row: &Row, measurer: &mut Measurer) -> u64 {
         let target = if self.quick {
             SAMPLE_NS_QUICK
         } else {
@@ -243,7 +240,7 @@ impl Options {
             Size::Timed => {
                 let mut n_ops = 100;
                 loop {
-                    let sample = (row.run)(n_ops);
+                    let sample = measurer.measure(row, n_ops);
                     // Without the time that others have had.
                     let took = match row.waits {
                         true => sample.wall_ns.max(1),
@@ -281,46 +278,88 @@ impl Spread {
     }
 }
 
-/// Measures all rows and prints the table.
-pub(crate) fn run(rows: &[Row], options: &Options, patience: &mut Patience) {
-    if rows.is_empty() {
-        return;
+/// What was measured of one row with one kind of thread-locals.
+#[derive(Default)]
+struct Measured {
+    n_ops: u64,
+    samples: Vec<Sample>,
+}
+
+impl Measured {
+    fn spread(&self, total: fn(&Sample) -> u64) -> Spread {
+        Spread::of(self.samples.iter().map(|s| s.per_op(total(s))))
     }
-    let sizes: Vec<(u64, usize)> = rows
-        .iter()
-        .map(|row| (options.n_ops(row), options.n_rounds(row.size)))
-        .collect();
-    let n_rounds = sizes.iter().map(|&(_, n)| n).max().unwrap_or(1);
-    let mut samples: Vec<Vec<Sample>> = rows.iter().map(|_| Vec::new()).collect();
-    for round in 0..n_rounds {
-        for ((row, &(n_ops, n)), samples) in rows.iter().zip(&sizes).zip(&mut samples) {
-            if round < n {
-                samples.push(patience.measure(|| (row.run)(n_ops)));
-            }
-        }
-    }
-    let width = rows.iter().map(|row| row.name.len()).max().unwrap_or(0);
-    println!(
-        "{:width$}  {:>10}  {:>23}  {:>10}  {:>7}  {:>6}  an operation is",
-        "row", "ns/op", "min .. max", "CPU ns/op", "allocs", "rounds"
-    );
-    for (row, samples) in rows.iter().zip(&samples) {
-        let wall = Spread::of(samples.iter().map(|s| s.per_op(s.wall_ns)));
-        let cpu = Spread::of(samples.iter().map(|s| s.per_op(s.cpu_ns)));
-        let allocations = Spread::of(samples.iter().map(|s| s.per_op(s.n_allocations)));
+
+    /// Nanoseconds by the clock with their ends, those of the CPU, and allocations.
+    fn columns(&self, row: &Row) -> String {
+        let wall = self.spread(|s| s.wall_ns);
+        let cpu = self.spread(|s| s.cpu_ns);
         let disturbed = !row.waits && wall.median > 1.1 * cpu.median;
-        println!(
-            "{:width$} {}{:>10}  {:>10} ..{:>10}  {:>10}  {:>7.2}  {:>6}  {}",
-            row.name,
+        format!(
+            "{}{:>10}  {:>8} ..{:>9}  {:>9}  {:>6.2}",
             if disturbed { '~' } else { ' ' },
             figure(wall.median),
             figure(wall.min),
             figure(wall.max),
             figure(cpu.median),
-            allocations.median,
-            samples.len(),
-            row.op,
+            self.spread(|s| s.n_allocations).median,
+        )
+    }
+}
+
+/// Measures all rows, with each kind of thread-locals in turn, and prints the table.
+pub(crate) fn run(rows: &[Row], options: &Options, patience: &mut Patience) {
+    if rows.is_empty() {
+        return;
+    }
+    let start = |mode| Measurer::start(mode).expect("to start a child process");
+    let mut measurers: Vec<Measurer> = mode::all().into_iter().map(start).collect();
+    let mut all: Vec<Vec<Measured>> = Vec::new();
+    for row in rows {
+        let measured = measurers.iter_mut().map(|measurer| Measured {
+            n_ops: options.n_ops(row, measurer),
+            samples: Vec::new(),
+        });
+        all.push(measured.collect());
+    }
+    let n_rounds = rows.iter().map(|row| options.n_rounds(row.size)).max();
+    for round in 0..n_rounds.unwrap_or(1) {
+        for (row, measured) in rows.iter().zip(&mut all) {
+            if round >= options.n_rounds(row.size) {
+                continue;
+            }
+            for (measurer, measured) in measurers.iter_mut().zip(measured) {
+                let sample = patience.measure(|| measurer.measure(row, measured.n_ops));
+                measured.samples.push(sample);
+            }
+        }
+    }
+    print(rows, &all, &measurers);
+}
+
+fn print(rows: &[Row], all: &[Vec<Measured>], measurers: &[Measurer]) {
+    let width = rows.iter().map(|row| row.name.len()).max().unwrap_or(0);
+    print!("{:width$}", "row");
+    for measurer in measurers {
+        let ns = format!("{} ns/op", measurer.mode);
+        print!(
+            "  {ns:>13}  {:>18}  {:>9}  {:>6}",
+            "min .. max", "CPU ns/op", "allocs"
         );
+    }
+    println!("  rounds  an operation is");
+    for (row, measured) in rows.iter().zip(all) {
+        print!("{:width$}", row.name);
+        measured
+            .iter()
+            .for_each(|measured| print!("    {}", measured.columns(row)));
+        let n_rounds = measured
+            .first()
+            .map_or(0, |measured| measured.samples.len());
+        println!("  {n_rounds:>6}  {}", row.op);
+    }
+    for note in measurers.iter().flat_map(|measurer| &measurer.notes) {
+        println!("{note}");
     }
 }
 

@@ -13,11 +13,15 @@
 //! is marked `~`: something else ran beside it, and the CPU column is the one to read.
 //!
 //! What is cold, or large, runs in a child process of its own.
+//!
+//! Each row is measured with both kinds of thread-locals, in turn, unless `GREENRT_THREAD_LOCALS` asks
+//! for one.
 
 mod channels;
 mod harness;
 mod locks;
 mod memory;
+mod mode;
 mod rows;
 mod sync;
 mod timers;
@@ -46,17 +50,10 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let mut rows: Vec<Row> = rows::all();
-    rows.extend(locks::rows());
-    rows.extend(sync::rows());
-    rows.extend(channels::rows());
-    rows.extend(timers::rows());
+    let mut rows = all_rows();
     rows.retain(|row| options.wants(row.name));
     let mut patience = Patience::new(options.patience());
     harness::run(&rows, &options, &mut patience);
-    for note in timers::notes() {
-        println!("{note}");
-    }
     memory::print_table(&options, &mut patience);
     if patience.n_disturbed > 0 {
         println!(
@@ -67,10 +64,20 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// The part of a child process: one measurement, printed on one line.
+fn all_rows() -> Vec<Row> {
+    let mut rows: Vec<Row> = rows::all();
+    rows.extend(locks::rows());
+    rows.extend(sync::rows());
+    rows.extend(channels::rows());
+    rows.extend(timers::rows());
+    rows
+}
+
+/// The part of a child process: measurements, printed on one line each.
 fn child(arguments: &[String]) -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
+        ["measure"] => mode::obey(&all_rows()),
         ["parked", n] => memory::child(n.parse().expect("a number of threads")),
         ["cold", n] => println!(
             "{}",

@@ -9,6 +9,7 @@ use greenrt::JoinHandle;
 use greenrt_arch::{clock, usage};
 
 use crate::harness::{Options, Spread, run_child};
+use crate::mode;
 use crate::quiet::Patience;
 
 const SIZES: [(&str, u64, usize); 3] = [
@@ -66,7 +67,7 @@ pub(crate) fn print_table(options: &Options, patience: &mut Patience) {
         return;
     }
     println!(
-        "\n{:24}  {:>9}  {:>11}  {:>6}  {:>8}  {:>16}  {:>9}  {:>8}",
+        "\n{:32}  {:>9}  {:>11}  {:>6}  {:>8}  {:>16}  {:>9}  {:>8}",
         "row", "RSS each", "tables each", "sum", "mappings", "made in (s)", "CPU (s)", "ended (s)"
     );
     for &&(name, n, n_rounds) in &sizes {
@@ -76,30 +77,32 @@ pub(crate) fn print_table(options: &Options, patience: &mut Patience) {
         } else {
             n_rounds
         };
-        let lines: Vec<Vec<f64>> = (0..n_rounds)
-            .map(|_| {
-                let printed = patience.measure(|| run_child(&["parked", &n.to_string()]));
-                printed
-                    .split_whitespace()
-                    .filter_map(|figure| figure.parse().ok())
-                    .collect()
-            })
-            .collect();
-        let column = |index: usize| Spread::of(lines.iter().map(|line| line[index]));
-        let each = |index: usize| column(index).median / n as f64;
-        let made = column(3);
-        println!(
-            "{:24}  {:>9.0}  {:>11.0}  {:>6.0}  {:>8.0}  {:>5.2} ({:.2}..{:.2})  {:>9.2}  {:>8.2}",
-            name,
-            each(0),
-            each(1),
-            each(0) + each(1),
-            column(2).median,
-            made.median / 1e9,
-            made.min / 1e9,
-            made.max / 1e9,
-            column(4).median / 1e9,
-            column(5).median / 1e9,
-        );
+        for mode in mode::all() {
+            let lines: Vec<Vec<f64>> = (0..n_rounds)
+                .map(|_| {
+                    let printed = patience.measure(|| run_child(mode, &["parked", &n.to_string()]));
+                    printed
+                        .split_whitespace()
+                        .filter_map(|figure| figure.parse().ok())
+                        .collect()
+                })
+                .collect();
+            let column = |index: usize| Spread::of(lines.iter().map(|line| line[index]));
+            let each = |index: usize| column(index).median / n as f64;
+            let made = column(3);
+            println!(
+                "{:32}  {:>9.0}  {:>11.0}  {:>6.0}  {:>8.0}  {:>5.2} ({:.2}..{:.2})  {:>9.2}  {:>8.2}",
+                format!("{name}, {mode}"),
+                each(0),
+                each(1),
+                each(0) + each(1),
+                column(2).median,
+                made.median / 1e9,
+                made.min / 1e9,
+                made.max / 1e9,
+                column(4).median / 1e9,
+                column(5).median / 1e9,
+            );
+        }
     }
 }

@@ -16,12 +16,12 @@ use greenrt::{
 
 use super::support::{
     Child, EXPECTED, HOUR, Log, OnDrop, Random, Stream, limited, on_each_runtime, on_manual_clock,
-    on_manual_clocks, on_one_worker, runtime, spin_until, wait_until, with_seeds,
+    on_manual_clocks, on_one_worker, runtime, spin_until, until_it_waits, wait_until, with_seeds,
 };
 
 /// Cancels a thread when it waits, and checks that it ended by that.
 fn cancelled<T>(thread: JoinHandle<T>) {
-    (0..10).for_each(|_| yield_now());
+    until_it_waits(thread.thread());
     cancel(thread.thread());
     match thread.join() {
         Ok(_) => panic!("ended as if nobody had cancelled it"),
@@ -441,7 +441,9 @@ fn a_cancelled_reader_takes_nothing_with_it() {
                     spawn(move || near.read_byte())
                 })
                 .collect();
-            (0..4).for_each(|_| yield_now());
+            readers
+                .iter()
+                .for_each(|reader| until_it_waits(reader.thread()));
             let mut readers = readers.into_iter();
             cancel(readers.next().unwrap().thread());
             far.write_byte(1);
@@ -689,9 +691,9 @@ fn a_reader_whose_operation_panics_leaves_the_rest_to_the_others() {
                 })
             })
         };
-        (0..10).for_each(|_| yield_now());
+        until_it_waits(panics.thread());
         let reads = spawn(move || near.read_with(None, |mut socket| socket.read(&mut [0])));
-        (0..10).for_each(|_| yield_now());
+        until_it_waits(reads.thread());
         (&far).write_all(&[1]).unwrap();
         // Whoever was woken, one of them reads it, and the other one's panic is its own.
         assert_eq!(reads.join().unwrap().unwrap(), 1);

@@ -72,13 +72,14 @@ fn a_mutex_goes_round() {
 fn all_get_a_mutex_about_as_often() {
     on_one_worker(|| {
         let all = first_owners(50, 50 * 40, yield_now);
-        // At any moment, once all have had it.
+        // At any moment, once all have had it. In each round a thread has it once, if it was handed
+        // over, or twice, if it came back before the one who was woken; and one may be a round ahead.
         let mut counts = [0_usize; 50];
         for (n, who) in all.into_iter().enumerate() {
             counts[who] += 1;
             if n >= 200 {
                 let (least, most) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
-                assert!(*most <= 2 * least, "after {n}: {counts:?}");
+                assert!(*most <= 2 * (least + 1), "after {n}: {counts:?}");
             }
         }
     });

@@ -119,8 +119,17 @@ fn a_stack_that_cannot_be_mapped_is_an_error() {
                     .into_iter()
                     .for_each(|thread| thread.join().unwrap());
                 assert_eq!(log.len(), counts.last().unwrap() + 1);
-                // And small ones can be had again.
-                assert_eq!(spawn(|| 7).join().unwrap(), 7);
+                // And small ones can be had again, if need be with the room of large ones.
+                let small = (0..200).map(|n| {
+                    spawn(move || {
+                        yield_now();
+                        n
+                    })
+                });
+                let small: Vec<_> = small.collect();
+                for (n, thread) in small.into_iter().enumerate() {
+                    assert_eq!(thread.join().unwrap(), n);
+                }
             }
             assert!(counts[0] > 10, "{counts:?}");
             assert!(
@@ -138,6 +147,8 @@ fn spawn_panics_and_a_scope_survives_when_there_is_no_stack() {
     let died = Child::new(test).shell(LITTLE_ROOM).run(|| {
         run(|| {
             let log = Log::new();
+            // There are small ones.
+            spawn(|| ()).join().unwrap();
             let (threads, _error) = spawn_until_refused(&log);
             let n_ran = AtomicUsize::new(0);
             let refused = scope(|s| {

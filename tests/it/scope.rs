@@ -13,7 +13,7 @@ use greenrt::{
 
 use super::support::{
     Child, EXPECTED, HOUR, Log, OnDrop, limited, on_each_runtime, on_each_runtime_and_off,
-    on_manual_clock, on_manual_clocks, panic_of, runtime, wait_until, with_seeds,
+    on_manual_clock, on_manual_clocks, panic_of, runtime, until_it_waits, wait_until, with_seeds,
 };
 
 #[test]
@@ -186,6 +186,7 @@ fn lend(log: &Log, body: impl FnOnce()) {
     scope(|s| {
         for _ in 0..3 {
             s.spawn(|| {
+                log.note("begun");
                 let _late = OnDrop(|| {
                     lent.look();
                     yield_now();
@@ -218,32 +219,34 @@ fn a_cancel_of_the_owner_ends_its_threads_before_its_frame() {
                 let log = log.clone();
                 spawn(move || lend(&log, body))
             };
-            (0..20).for_each(|_| yield_now());
+            wait_until(|| log.len() == 3);
+            until_it_waits(owner.thread());
             cancel(owner.thread());
             assert!(owner.join().unwrap_err().is::<Cancelled>(), "{what}");
-            assert_eq!(log.text(), "child child child", "{what}");
+            assert_eq!(log.text(), "begun begun begun child child child", "{what}");
         }
     });
 }
 
 #[test]
 fn a_limit_around_a_scope_ends_its_threads_before_its_frame() {
-    on_each_runtime_and_off(|| {
-        // On a busy machine some may not have begun when the time is over.
-        let all_ended = [2, 20, 200, 2000].into_iter().any(|limit| {
-            let log = Log::new();
-            let limit = Duration::from_millis(limit);
-            assert!(timeout(limit, || lend(&log, || ())).is_err());
-            log.text() == "child child child"
-        });
-        assert!(all_ended);
-    });
-    on_each_runtime(|| {
-        let log = Log::new();
-        let result = timeout(Duration::from_millis(2), || lend(&log, || sleep(HOUR)));
-        assert!(result.is_err());
-        assert_eq!(log.text(), "child child child");
-    });
+    let test = |body: fn()| {
+        move || {
+            // On a busy machine some may not have begun when the time is over.
+            let all_began = [2, 20, 200, 2000].into_iter().any(|limit| {
+                let log = Log::new();
+                let limit = Duration::from_millis(limit);
+                assert!(timeout(limit, || lend(&log, body)).is_err());
+                let text = log.text();
+                let [begun, ended] = ["begun", "child"].map(|what| text.matches(what).count());
+                assert_eq!(begun, ended);
+                begun == 3
+            });
+            assert!(all_began);
+        }
+    };
+    on_each_runtime_and_off(test(|| ()));
+    on_each_runtime(test(|| sleep(HOUR)));
 }
 
 #[test]
@@ -313,14 +316,15 @@ fn a_thread_that_ignores_the_cancel_is_waited_for() {
         let owner = spawn(|| {
             let mut value = 1;
             scope(|s| {
-                s.spawn(|| {
+                let child = s.spawn(|| {
                     shield(|| sleep(HOUR));
                     value = 2;
                 });
+                until_it_waits(child.thread());
             });
             value
         });
-        (0..10).for_each(|_| yield_now());
+        until_it_waits(owner.thread());
         cancel(owner.thread());
         // None ended by the cancel, so it goes on; it has no further point.
         assert_eq!(owner.join().unwrap(), 2);
@@ -337,17 +341,18 @@ fn threads_spawned_into_a_cancelled_scope_are_cancelled() {
             let log = log.clone();
             spawn(move || {
                 scope(|s| {
-                    s.spawn(|| {
+                    let child = s.spawn(|| {
                         let _late = OnDrop(|| {
                             s.spawn(|| sleep(HOUR));
                             let _noted = log.on_drop("spawned late");
                         });
                         sleep(HOUR);
                     });
+                    until_it_waits(child.thread());
                 });
             })
         };
-        (0..10).for_each(|_| yield_now());
+        until_it_waits(owner.thread());
         cancel(owner.thread());
         assert!(owner.join().unwrap_err().is::<Cancelled>());
         assert_eq!(log.text(), "spawned late");
@@ -522,7 +527,7 @@ fn a_scope_in_a_destructor_of_a_thread_that_unwinds_waits_too() {
                 });
                 sleep(HOUR);
             });
-            (0..10).for_each(|_| yield_now());
+            until_it_waits(thread.thread());
             cancel(thread.thread());
             assert!(thread.join().is_err());
             assert_eq!(clock.now() - start, HOUR);

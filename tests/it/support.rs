@@ -80,10 +80,8 @@ fn expected_panics_are_quiet() {
     ONCE.call_once(|| {
         let previous = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
-            if !info
-                .payload_as_str()
-                .is_some_and(|text| text.contains(EXPECTED))
-            {
+            let text = info.payload_as_str().unwrap_or_default();
+            if !text.contains(EXPECTED) && text != "a scoped thread panicked" {
                 previous(info);
             }
         }));
@@ -304,6 +302,26 @@ pub(crate) fn wait_until(mut done: impl FnMut() -> bool) {
     while !done() {
         greenrt::yield_now();
     }
+}
+
+/// Waits until a green thread waits for something, letting others run.
+#[track_caller]
+pub(crate) fn until_it_waits(thread: &Thread) {
+    wait_until(|| {
+        let dump = greenrt::debug::dump();
+        let mut all = dump.threads.iter();
+        let info = all.find(|info| info.id == thread.id());
+        let not_waiting = [
+            "not started",
+            "runnable",
+            "running",
+            "a free stack",
+            "ended",
+        ];
+        info.is_some_and(|info| {
+            !not_waiting.contains(&&*info.waits_for) && !info.waits_for.ends_with(", woken")
+        })
+    });
 }
 
 /// Computes until something is true, without ever letting a sibling run.

@@ -10,7 +10,7 @@
 //!   many are put back as one chain.
 //! - *A slab has twice the slots of the one before*, from 16 to 1024 and 256 MiB: a small program
 //!   maps little, and a million slots are a thousand slabs. If the system refuses a slab, a smaller
-//!   one is tried.
+//!   one is tried, and then a free slot of a larger class serves: addresses are never unmapped.
 //!
 //! A process that forks while another of its threads is in here finds the lock taken in the child,
 //! for ever: as with every lock. It is held for some nanoseconds per slot taken.
@@ -100,12 +100,12 @@ impl Chain {
 ///
 /// Maps a new slab if none are, which takes 20 to 400 µs at 256 KiB; a slot from the depot takes 2
 /// to 15 ns. For `n == 0` does nothing. The memory of a slot reads as zero or as its last owner
-/// left it.
+/// left it. Where the system gives no more address space, one free slot of a larger class is taken.
 ///
 /// # Errors
 ///
 /// If the system gives no address space for a slab of even one slot, or no memory for its page
-/// tables: the error has its kind and says what was tried. Where guards take mappings
+/// tables, and no larger slot is free: the error has its kind and says what was tried. Where guards take mappings
 /// ([`GuardKind::Protect`]) and there are none left, an error of kind `OutOfMemory` that names
 /// `vm.max_map_count` and how many stacks there are. In either case nothing is lost and `out` is as
 /// it was.
@@ -116,7 +116,16 @@ pub fn take(class: Class, n: usize, out: &mut Vec<Slot>) -> io::Result<()> {
     let first = out.len();
     while !take_free(class, n, out) {
         let n_last = depot(class).n_slab_slots;
-        let (chain, slab_slots) = map_slab(class, n_last)?;
+        let (chain, slab_slots) = match map_slab(class, n_last) {
+            Ok(mapped) => mapped,
+            Err(error) => {
+                let mut larger = Class::ALL[class.index() + 1..].iter();
+                if larger.any(|&larger| take_free(larger, 1, out)) {
+                    break;
+                }
+                return Err(error);
+            }
+        };
         let mut depot = depot(class);
         depot.n_slots += slab_slots;
         depot.n_slabs += 1;

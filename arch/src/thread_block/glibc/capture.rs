@@ -1,8 +1,20 @@
 //! The thread that is looked at.
 //!
 //! [`Capture::take`] starts one OS thread, which copies its area before it does anything and then
-//! looks which words change at what. Signals are blocked in it, so nothing else changes its area
-//! between two looks. Afterwards it is judged whether what was seen is understood.
+//! looks which words change at what. Afterwards it is judged whether what was seen is understood.
+//!
+//! # Rule
+//!
+//! A change is taken for the thread's own doing, so nobody else may write into its area between two
+//! looks, or a word of libc's would be copied from thread to thread that belongs to one of them:
+//!
+//! - Signals are blocked in it.
+//! - Its creator touches nothing of it while it looks: it begins when `pthread_create` has returned,
+//!   and is joined when it has done.
+//! - Threads that begin and end next to it in libc's list of threads write its links, which are known
+//!   and not looked at.
+//! - Whatever else another thread may write (a debugger's flags, a change of user and group) is not
+//!   seen twice at the same place: what is learned counts when two threads in a row have said it.
 
 #![expect(unsafe_code, reason = "reads the area of a thread")]
 
@@ -10,16 +22,22 @@ use std::ffi::{c_int, c_void};
 use std::io;
 use std::mem::{self, MaybeUninit};
 use std::ptr;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::{Acquire, Release};
 
 use super::super::Unavailable;
 use super::symbols::{self, Symbols};
 use super::{TRAVELLERS_MAX, fs};
+use crate::os::raw;
 
 /// Changed words that a look can report; more are only counted.
 const CHANGES_MAX: usize = 8;
 
+/// Threads that are looked at until two in a row agree, at most.
+const LOOKS_MAX: usize = 16;
+
 /// Offsets from the thread pointer.
-#[derive(Clone, Copy, Default, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 struct Changes {
     n: usize,
     at: [isize; CHANGES_MAX],
@@ -50,6 +68,12 @@ pub(super) struct Capture<'a> {
     tp: usize,
     tid: c_int,
     stack: Result<Stack, c_int>,
+    seen: Seen,
+}
+
+/// Which words have changed at what.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+struct Seen {
     malloc: Changes,
     getrandom: Changes,
     /// What a second malloc and `getrandom` change: nothing.
@@ -70,8 +94,22 @@ struct Stack {
 }
 
 impl<'a> Capture<'a> {
-    /// Runs the thread, to its end.
+    /// Runs threads, one after another, until two in a row have said the same.
     pub(super) fn take(symbols: &'a Symbols) -> Result<Capture<'a>, Unavailable> {
+        let mut last = Capture::take_one(symbols)?;
+        for _ in 1..LOOKS_MAX {
+            let before = mem::replace(&mut last, Capture::take_one(symbols)?);
+            if before.seen == last.seen {
+                return Ok(last);
+            }
+        }
+        Err(Unavailable::new(format!(
+            "this libc is unknown: no two threads of {LOOKS_MAX} change the same words"
+        )))
+    }
+
+    /// Runs a thread, to its end.
+    fn take_one(symbols: &'a Symbols) -> Result<Capture<'a>, Unavailable> {
         let n_words = (symbols.below() + symbols.pthread_bytes) / size_of::<usize>();
         let mut capture = Capture {
             symbols,
@@ -82,14 +120,7 @@ impl<'a> Capture<'a> {
             tp: 0,
             tid: 0,
             stack: Err(0),
-            malloc: Changes::default(),
-            getrandom: Changes::default(),
-            again: Changes::default(),
-            specific: Changes::default(),
-            strerror: Changes::default(),
-            strsignal: Changes::default(),
-            dlerror: Changes::default(),
-            dlerror_again: Changes::default(),
+            seen: Seen::default(),
         };
         let result = run_thread(symbols, &mut capture);
         // SAFETY: our key, with no destructor.
@@ -107,30 +138,30 @@ impl<'a> Capture<'a> {
         self.last.copy_from_slice(&self.area);
 
         self.symbols.malloc_and_free();
-        self.malloc = self.changes();
+        self.seen.malloc = self.changes();
 
         get_random_byte();
-        self.getrandom = self.changes();
+        self.seen.getrandom = self.changes();
 
         self.symbols.malloc_and_free();
         get_random_byte();
-        self.again = self.changes();
+        self.seen.again = self.changes();
 
         // SAFETY: the key is ours.
         unsafe { libc::pthread_setspecific(self.key, self.key_data()) };
-        self.specific = self.changes();
+        self.seen.specific = self.changes();
 
         // SAFETY: answers for any number.
         unsafe { libc::strerror(4_000_000) };
-        self.strerror = self.changes();
+        self.seen.strerror = self.changes();
         // SAFETY: answers for any number.
         unsafe { libc::strsignal(4_000_000) };
-        self.strsignal = self.changes();
+        self.seen.strsignal = self.changes();
 
         symbols::global(c"greenrt: there is no such symbol");
-        self.dlerror = self.changes();
+        self.seen.dlerror = self.changes();
         forget_dlerror();
-        self.dlerror_again = self.changes();
+        self.seen.dlerror_again = self.changes();
 
         self.stack = self.own_stack();
         // SAFETY: asks only.
@@ -147,9 +178,11 @@ impl<'a> Capture<'a> {
     }
 
     /// Which words have changed since the last look. `errno` does not count, nor where the kernel
-    /// notes the CPU.
+    /// notes the CPU, nor the links of libc's list of threads.
     fn changes(&mut self) -> Changes {
         let mut changes = Changes::default();
+        let list = self.symbols.list as isize;
+        let links = list..list + 2 * size_of::<usize>() as isize;
         // SAFETY: asks only.
         let errno = unsafe { libc::__errno_location() }.addr() & !7;
         let kernels = self.symbols.rseq.clone().unwrap_or(0..0);
@@ -159,7 +192,9 @@ impl<'a> Capture<'a> {
             let before = mem::replace(&mut self.last[idx], word);
             let at = idx * size_of::<usize>();
             let offset = at as isize - self.symbols.below() as isize;
-            let is_ours = self.live().addr() + at != errno && !kernels.contains(&offset);
+            let is_ours = self.live().addr() + at != errno
+                && !kernels.contains(&offset)
+                && !links.contains(&offset);
             if word != before && is_ours {
                 if let Some(place) = changes.at.get_mut(changes.n) {
                     *place = offset;
@@ -278,20 +313,20 @@ impl<'a> Capture<'a> {
             let at = self.symbols.below().wrapping_add_signed(at);
             self.area[at / size_of::<usize>()] == 0
         };
-        let words = [self.strerror.single(), self.strsignal.single()];
+        let words = [self.seen.strerror.single(), self.seen.strsignal.single()];
         words.into_iter().flatten().filter(is_null).collect()
     }
 
     /// The word that says whether `dlerror` has a message, if asking for that has cleared it.
     pub(super) fn dlerror(&self) -> Option<isize> {
-        let at = self.dlerror.single()?;
-        (self.dlerror_again.single() == Some(at)).then_some(at)
+        let at = self.seen.dlerror.single()?;
+        (self.seen.dlerror_again.single() == Some(at)).then_some(at)
     }
 
     /// The words of malloc and `getrandom`.
     pub(super) fn travellers(&self) -> Result<Vec<isize>, Unavailable> {
         let mut all = Vec::new();
-        for changes in [self.malloc, self.getrandom] {
+        for changes in [self.seen.malloc, self.seen.getrandom] {
             let words = changes.all().unwrap_or_default();
             if changes.n > words.len() || all.len() + words.len() > TRAVELLERS_MAX {
                 return Err(Unavailable::new(format!(
@@ -301,10 +336,10 @@ impl<'a> Capture<'a> {
             }
             all.extend_from_slice(words);
         }
-        if self.again.n != 0 {
+        if self.seen.again.n != 0 {
             return Err(Unavailable::new(format!(
                 "this libc is unknown: {} words of a thread change at its second allocation",
-                self.again.n
+                self.seen.again.n
             )));
         }
         Ok(all)
@@ -314,7 +349,7 @@ impl<'a> Capture<'a> {
     pub(super) fn specific_used(&self) -> Option<usize> {
         let at = self.symbols.specific.end;
         let after = self.last.get((self.symbols.below() + at) / 8)?;
-        let changed = self.specific.all()?.contains(&(at as isize));
+        let changed = self.seen.specific.all()?.contains(&(at as isize));
         (changed && self.word(at) & 0xff == 0 && after & 0xff == 1).then_some(at)
     }
 }
@@ -329,6 +364,41 @@ fn new_key() -> Result<libc::pthread_key_t, Unavailable> {
             io::Error::from_raw_os_error(error)
         ))),
     }
+}
+
+/// What the template's thread and its creator tell each other, in this order.
+mod turn {
+    pub(super) const CREATED: u32 = 1;
+    pub(super) const LOOKED: u32 = 2;
+}
+
+/// What the template's thread is given.
+struct Task<'a, 'b> {
+    capture: &'b mut Capture<'a>,
+    turn: &'b AtomicU32,
+}
+
+/// Waits until it is `turn`. Touches no thread-local.
+fn wait_for(word: &AtomicU32, turn: u32) {
+    loop {
+        let now = word.load(Acquire);
+        if now == turn {
+            return;
+        }
+        let wait = (libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG) as usize;
+        let address = word.as_ptr().expose_provenance();
+        // SAFETY: waits while the word is `now`; whatever ends it, the word is looked at again.
+        unsafe { raw::futex([address, wait, now as usize, 0, 0, 0]) };
+    }
+}
+
+/// Says that it is `turn`. Touches no thread-local.
+fn begin(word: &AtomicU32, turn: u32) {
+    // Release: pairs with the Acquire in `wait_for`, so what was done before is seen there.
+    word.store(turn, Release);
+    let wake = (libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG) as usize;
+    // SAFETY: wakes whoever waits.
+    unsafe { raw::futex([word.as_ptr().expose_provenance(), wake, 1, 0, 0, 0]) };
 }
 
 /// Runs `capture` in a thread of its own, to its end, with signals blocked.
@@ -351,14 +421,23 @@ fn run_thread(symbols: &Symbols, capture: &mut Capture<'_>) -> Result<(), Unavai
     // SAFETY: a set, and a place for one.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr()) };
     let mut thread = 0;
-    let arg = ptr::from_mut(capture).cast::<c_void>();
-    // SAFETY: the thread is joined before `capture` ends.
+    let turn = AtomicU32::new(0);
+    let mut task = Task {
+        capture,
+        turn: &turn,
+    };
+    let arg = ptr::from_mut(&mut task).cast::<c_void>();
+    // SAFETY: the thread is joined before `task` ends.
     let error = unsafe { symbols.pthread_create()(&mut thread, attr.as_ptr(), body, arg) };
     // SAFETY: initialised above, not used any more.
     unsafe { libc::pthread_attr_destroy(attr.as_mut_ptr()) };
     let joined = match error {
-        // SAFETY: created above, joined once.
-        0 => unsafe { symbols.pthread_join()(thread, ptr::null_mut()) },
+        0 => {
+            begin(&turn, turn::CREATED);
+            wait_for(&turn, turn::LOOKED);
+            // SAFETY: created above, joined once.
+            unsafe { symbols.pthread_join()(thread, ptr::null_mut()) }
+        }
         _ => 0,
     };
     // SAFETY: filled above.
@@ -370,10 +449,12 @@ fn run_thread(symbols: &Symbols, capture: &mut Capture<'_>) -> Result<(), Unavai
 }
 
 /// The template's thread.
-extern "C" fn body(capture: *mut c_void) -> *mut c_void {
-    // SAFETY: `run_thread` passes one, and waits.
-    let capture = unsafe { &mut *capture.cast::<Capture<'_>>() };
-    capture.run();
+extern "C" fn body(task: *mut c_void) -> *mut c_void {
+    // SAFETY: `run_thread` passes one, which it does not touch until it has joined this thread.
+    let task = unsafe { &mut *task.cast::<Task<'_, '_>>() };
+    wait_for(task.turn, turn::CREATED);
+    task.capture.run();
+    begin(task.turn, turn::LOOKED);
     ptr::null_mut()
 }
 

@@ -169,6 +169,17 @@ impl Template {
         }
     }
 
+    /// Whether both know the same of this libc, whatever threads they were taken from.
+    #[cfg(test)]
+    pub(super) fn has_learned_what(&self, other: &Template) -> bool {
+        self.stack_fields == other.stack_fields
+            && self.travellers == other.travellers
+            && self.specific_used == other.specific_used
+            && self.owners == other.owners
+            && self.dlerror == other.dlerror
+            && self.relative == other.relative
+    }
+
     /// Bytes below the thread pointer that modules used when the template was taken.
     pub(super) fn used(&self) -> usize {
         self.used
