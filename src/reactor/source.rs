@@ -522,10 +522,12 @@ impl Source {
         }
     }
 
-    /// As `close`, and those who wait try once more, now and ever after.
+    /// As `close`, and those who wait, or are about to, try once more.
     pub(crate) fn retire(&self, last: bool) {
-        self.readiness
-            .fetch_or(READ | WRITE | READ_END | WRITE_END, AcqRel);
+        // As an event: who has tried before does not clear it.
+        let all = READ | WRITE | READ_END | WRITE_END;
+        let retire = |now: u32| Some((now | all).wrapping_add(TICK));
+        let _ = self.readiness.fetch_update(AcqRel, Relaxed, retire);
         self.close(last);
     }
 

@@ -8,6 +8,7 @@ use crate::support::{n_os_threads, tests};
 
 tests! {
     ureq_asks_tiny_http
+    reqwest_asks_tiny_http
     tungstenite_echoes
 }
 
@@ -19,7 +20,9 @@ fn serve() -> (Arc<tiny_http::Server>, String) {
         thread::spawn(move || {
             for request in server.incoming_requests() {
                 let text = format!("you asked for {}", request.url());
-                request.respond(tiny_http::Response::from_string(text)).unwrap();
+                request
+                    .respond(tiny_http::Response::from_string(text))
+                    .unwrap();
             }
         });
     }
@@ -41,7 +44,31 @@ fn ureq_asks_tiny_http() {
             })
         })
         .collect();
-    clients.into_iter().for_each(|client| client.join().unwrap());
+    clients
+        .into_iter()
+        .for_each(|client| client.join().unwrap());
+    assert!(n_os_threads() <= n_before);
+    server.unblock();
+}
+
+/// Its blocking client runs tokio on a thread of its own, which is green.
+fn reqwest_asks_tiny_http() {
+    let (server, address) = serve();
+    let n_before = n_os_threads();
+    let client = reqwest::blocking::Client::new();
+    let clients: Vec<_> = (0..20)
+        .map(|n| {
+            let (client, url) = (client.clone(), format!("{address}/{n}"));
+            thread::spawn(move || {
+                let text = client.get(url).send().unwrap().text().unwrap();
+                assert_eq!(text, format!("you asked for /{n}"));
+            })
+        })
+        .collect();
+    clients
+        .into_iter()
+        .for_each(|client| client.join().unwrap());
+    drop(client);
     assert!(n_os_threads() <= n_before);
     server.unblock();
 }
@@ -68,12 +95,16 @@ fn tungstenite_echoes() {
                 let (mut socket, _) = tungstenite::client("ws://localhost/", stream).unwrap();
                 for m in 0..5 {
                     let text = format!("message {m} of {n}");
-                    socket.send(tungstenite::Message::text(text.clone())).unwrap();
+                    socket
+                        .send(tungstenite::Message::text(text.clone()))
+                        .unwrap();
                     assert_eq!(socket.read().unwrap().to_text().unwrap(), text);
                 }
                 let _ = socket.close(None);
             })
         })
         .collect();
-    clients.into_iter().for_each(|client| client.join().unwrap());
+    clients
+        .into_iter()
+        .for_each(|client| client.join().unwrap());
 }

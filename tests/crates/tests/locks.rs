@@ -28,7 +28,9 @@ fn parking_lot_is_waited_for() {
             })
         })
         .collect();
-    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    threads
+        .into_iter()
+        .for_each(|thread| thread.join().unwrap());
     assert_eq!(*shared.0.lock(), 50);
 }
 
@@ -53,7 +55,10 @@ fn crossbeam_channels_pass_messages() {
         .collect();
     (1..=1000_u64).for_each(|n| sender.send(n).unwrap());
     drop(sender);
-    let sum: u64 = receivers.into_iter().map(|receiver| receiver.join().unwrap()).sum();
+    let sum: u64 = receivers
+        .into_iter()
+        .map(|receiver| receiver.join().unwrap())
+        .sum();
     assert_eq!(sum, 500_500);
 }
 
@@ -61,7 +66,10 @@ fn crossbeam_channels_pass_messages() {
 fn rayon_computes_on_green_threads() {
     use rayon::prelude::*;
     let n_before = n_os_threads();
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(4).build().unwrap();
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(4)
+        .build()
+        .unwrap();
     let sum: u64 = pool.install(|| (0..100_000_u64).into_par_iter().map(|n| n % 7).sum());
     assert_eq!(sum, (0..100_000).map(|n| n % 7).sum());
     let green = pool.broadcast(|_| greenrt::lowlevel::on_green_thread());

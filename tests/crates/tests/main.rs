@@ -3,6 +3,7 @@
 //! With one worker, whatever blocks it would wait for ever for a sibling on the other end. Where the other end is not
 //! in this process, a ticker that runs meanwhile is the proof.
 
+#[allow(dead_code, reason = "shared with tests/libc")]
 #[path = "../../libc/support.rs"]
 mod support;
 

@@ -41,8 +41,12 @@ fn programs() -> Option<PathBuf> {
 
 fn command(program: &Path) -> Command {
     let mut command = Command::new(program);
-    command.stdout(Stdio::null()).stderr(Stdio::null()).current_dir("/");
-    if fs::metadata("/proc/self").is_ok_and(|this| std::os::unix::fs::MetadataExt::uid(&this) == 0) {
+    command
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .current_dir("/");
+    if fs::metadata("/proc/self").is_ok_and(|this| std::os::unix::fs::MetadataExt::uid(&this) == 0)
+    {
         command.uid(NOBODY).gid(NOBODY);
     }
     command
@@ -56,7 +60,8 @@ fn start() -> Option<Server> {
     fs::set_permissions(&directory, fs::Permissions::from_mode(0o700)).unwrap();
     let data = directory.join("data");
     let mut init = command(&programs.join("initdb"));
-    init.args(["--no-sync", "--auth=trust", "--username=tester", "--pgdata"]).arg(&data);
+    init.args(["--no-sync", "--auth=trust", "--username=tester", "--pgdata"])
+        .arg(&data);
     assert!(init.status().unwrap().success());
     let mut server = command(&programs.join("postgres"));
     server.arg("-D").arg(&data).arg("-k").arg(&directory);
@@ -66,7 +71,10 @@ fn start() -> Option<Server> {
 }
 
 fn connect(server: &Server) -> Client {
-    let options = format!("host={} user=tester dbname=postgres", server.directory.display());
+    let options = format!(
+        "host={} user=tester dbname=postgres",
+        server.directory.display()
+    );
     loop {
         // It takes a while until it answers.
         match Client::connect(&options, NoTls) {
@@ -84,13 +92,17 @@ fn queries_let_others_run() {
     lets_others_run(5, || {
         client.batch_execute("select pg_sleep(0.05)").unwrap();
     });
-    client.batch_execute("create table numbers (n int)").unwrap();
+    client
+        .batch_execute("create table numbers (n int)")
+        .unwrap();
     thread::scope(|scope| {
         for n in 0..10 {
             let server = &server;
             scope.spawn(move || {
                 let mut client = connect(server);
-                client.execute("insert into numbers values ($1)", &[&n]).unwrap();
+                client
+                    .execute("insert into numbers values ($1)", &[&n])
+                    .unwrap();
             });
         }
     });

@@ -63,7 +63,9 @@ fn run(
             thread::spawn(move || connect(TcpStream::connect(address).unwrap()))
         })
         .collect();
-    clients.into_iter().for_each(|client| client.join().unwrap());
+    clients
+        .into_iter()
+        .for_each(|client| client.join().unwrap());
 }
 
 fn rustls_echoes() {
@@ -74,9 +76,13 @@ fn rustls_echoes() {
     let key = PrivateKeyDer::from_pem_slice(made.key.as_bytes()).unwrap();
     let mut roots = rustls::RootCertStore::empty();
     roots.add(der.clone()).unwrap();
-    let server = rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(vec![der], key);
+    let server = rustls::ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![der], key);
     let server = Arc::new(server.unwrap());
-    let client = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let client = rustls::ClientConfig::builder()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
     let client = Arc::new(client);
     run(
         move |stream| {
@@ -93,10 +99,14 @@ fn rustls_echoes() {
 
 fn openssl_echoes() {
     let made = certificate();
-    let identity = native_tls::Identity::from_pkcs8(made.certificate.as_bytes(), made.key.as_bytes());
+    let identity =
+        native_tls::Identity::from_pkcs8(made.certificate.as_bytes(), made.key.as_bytes());
     let acceptor = native_tls::TlsAcceptor::new(identity.unwrap()).unwrap();
     let root = native_tls::Certificate::from_pem(made.certificate.as_bytes()).unwrap();
-    let connector = native_tls::TlsConnector::builder().add_root_certificate(root).build().unwrap();
+    let connector = native_tls::TlsConnector::builder()
+        .add_root_certificate(root)
+        .build()
+        .unwrap();
     run(
         move |stream| echo(acceptor.accept(stream).unwrap()),
         move |stream| ask(connector.connect("localhost", stream).unwrap()),

@@ -44,7 +44,8 @@ fn runtimes_inside_of_green_threads_talk() {
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();
     let server = thread::spawn(move || {
-        runtime().block_on(async { echo(tokio::net::TcpListener::from_std(listener).unwrap()).await });
+        runtime()
+            .block_on(async { echo(tokio::net::TcpListener::from_std(listener).unwrap()).await });
     });
     let client = thread::spawn(move || {
         runtime().block_on(async {
@@ -81,7 +82,11 @@ fn with_echo_of(runtime: &tokio::runtime::Runtime) {
 
 fn a_runtime_on_os_threads_is_not_disturbed() {
     let runtime = greenlibc::os_threads(|| {
-        Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+        Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap()
     });
     let green = runtime.spawn(async { greenrt::lowlevel::on_green_thread() });
     wait_until(|| green.is_finished());
@@ -91,7 +96,11 @@ fn a_runtime_on_os_threads_is_not_disturbed() {
 }
 
 fn a_runtime_on_green_threads() {
-    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
     let green = runtime.spawn(async { greenrt::lowlevel::on_green_thread() });
     assert!(runtime.block_on(green).unwrap());
     with_echo_of(&runtime);
