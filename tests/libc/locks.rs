@@ -25,6 +25,23 @@ tests! {
     a_lock_for_reading_and_writing
     a_semaphore_is_waited_for
     a_semaphore_is_waited_for_in_time
+    a_condition_by_a_clock_that_is_named
+    a_barrier_lets_all_go_at_once
+    what_is_done_once_is_waited_for
+}
+
+// What the crate libc does not have.
+unsafe extern "C" {
+    fn pthread_cond_clockwait(
+        cond: *mut libc::pthread_cond_t,
+        mutex: *mut libc::pthread_mutex_t,
+        clock: libc::clockid_t,
+        until: *const libc::timespec,
+    ) -> libc::c_int;
+    fn pthread_rwlock_timedwrlock(
+        lock: *mut libc::pthread_rwlock_t,
+        until: *const libc::timespec,
+    ) -> libc::c_int;
 }
 
 /// What C has, shared as C shares it.
@@ -378,4 +395,86 @@ fn a_semaphore_is_waited_for_in_time() {
     );
     // SAFETY: initialised.
     assert_eq!(unsafe { libc::sem_trywait(shared.semaphore.get()) }, -1);
+}
+
+fn a_condition_by_a_clock_that_is_named() {
+    let shared = Shared::new();
+    assert_eq!(shared.lock(), 0);
+    let until = soon(libc::CLOCK_MONOTONIC, 3);
+    let (cond, mutex) = (shared.cond.get(), shared.mutex.get());
+    // SAFETY: initialised, and the mutex is the caller's.
+    let error =
+        unsafe { pthread_cond_clockwait(cond, mutex, libc::CLOCK_MONOTONIC, &raw const until) };
+    assert_eq!(error, libc::ETIMEDOUT);
+    assert_eq!(shared.unlock(), 0);
+    let lock = shared.rwlock.get();
+    // SAFETY: initialised.
+    assert_eq!(unsafe { libc::pthread_rwlock_rdlock(lock) }, 0);
+    let until = soon(libc::CLOCK_REALTIME, 3);
+    // SAFETY: initialised.
+    let error = unsafe { pthread_rwlock_timedwrlock(lock, &raw const until) };
+    assert_eq!(error, libc::ETIMEDOUT);
+    // SAFETY: locked by this thread.
+    assert_eq!(unsafe { libc::pthread_rwlock_unlock(lock) }, 0);
+}
+
+fn a_barrier_lets_all_go_at_once() {
+    struct Barrier(UnsafeCell<libc::pthread_barrier_t>);
+    // SAFETY: made for it.
+    unsafe impl Sync for Barrier {}
+    // SAFETY: as above; it stays where it is.
+    unsafe impl Send for Barrier {}
+    // SAFETY: to be initialised.
+    let barrier = Arc::new(Barrier(UnsafeCell::new(unsafe { mem::zeroed() })));
+    // SAFETY: nobody has it yet.
+    let error = unsafe { libc::pthread_barrier_init(barrier.0.get(), std::ptr::null(), 10) };
+    assert_eq!(error, 0);
+    let n_here = Arc::new(AtomicUsize::new(0));
+    let threads: Vec<_> = (0..10)
+        .map(|_| {
+            let (barrier, n_here) = (Arc::clone(&barrier), Arc::clone(&n_here));
+            thread::spawn(move || {
+                let mut n_leader = 0;
+                for round in 1..=20 {
+                    n_here.fetch_add(1, SeqCst);
+                    // SAFETY: initialised.
+                    let leads = unsafe { libc::pthread_barrier_wait(barrier.0.get()) };
+                    assert!(n_here.load(SeqCst) >= 10 * round);
+                    n_leader += usize::from(leads == libc::PTHREAD_BARRIER_SERIAL_THREAD);
+                }
+                n_leader
+            })
+        })
+        .collect();
+    let n_leaders: usize = threads
+        .into_iter()
+        .map(|thread| thread.join().unwrap())
+        .sum();
+    assert_eq!(n_leaders, 20);
+    // SAFETY: nobody waits.
+    assert_eq!(unsafe { libc::pthread_barrier_destroy(barrier.0.get()) }, 0);
+}
+
+fn what_is_done_once_is_waited_for() {
+    static N_DONE: AtomicUsize = AtomicUsize::new(0);
+    struct Once(UnsafeCell<libc::pthread_once_t>);
+    // SAFETY: made for it.
+    unsafe impl Sync for Once {}
+    static ONCE: Once = Once(UnsafeCell::new(libc::PTHREAD_ONCE_INIT));
+    extern "C" fn slowly() {
+        thread::sleep(Duration::from_millis(3));
+        N_DONE.fetch_add(1, SeqCst);
+    }
+    let threads: Vec<_> = (0..10)
+        .map(|_| {
+            thread::spawn(|| {
+                // SAFETY: initialised.
+                assert_eq!(unsafe { libc::pthread_once(ONCE.0.get(), slowly) }, 0);
+                assert_eq!(N_DONE.load(SeqCst), 1);
+            })
+        })
+        .collect();
+    threads
+        .into_iter()
+        .for_each(|thread| thread.join().unwrap());
 }

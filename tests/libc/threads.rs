@@ -34,6 +34,9 @@ tests! {
     c_threads_have_names
     c_threads_are_joined_once
     a_panic_in_one_thread_is_not_seen_in_another
+    c_threads_exit_anywhere
+    c_threads_are_joined_in_time
+    what_green_threads_do_not_have_is_an_error
 }
 
 fn a_thread_is_green() {
@@ -430,4 +433,70 @@ fn a_panic_in_one_thread_is_not_seen_in_another() {
         thread::yield_now();
     }
     assert!(thread.join().is_err());
+}
+
+fn c_threads_exit_anywhere() {
+    #![expect(unsafe_code, reason = "asks libc")]
+    extern "C-unwind" fn deep(n: usize) {
+        if n == 0 {
+            let exit: extern "C-unwind" fn(*mut libc::c_void) -> ! =
+                // SAFETY: the same but for what is said of unwinding.
+                unsafe { std::mem::transmute(libc::pthread_exit as *const ()) };
+            exit(std::ptr::without_provenance_mut(11));
+        }
+        deep(n - 1);
+    }
+    extern "C-unwind" fn begin(_: *mut libc::c_void) -> *mut libc::c_void {
+        deep(10);
+        std::ptr::null_mut()
+    }
+    let begin: extern "C" fn(*mut libc::c_void) -> *mut libc::c_void =
+        // SAFETY: as above.
+        unsafe { std::mem::transmute(begin as *const ()) };
+    assert_eq!(c::join(c::create(begin)), 11);
+}
+
+fn c_threads_are_joined_in_time() {
+    #![expect(unsafe_code, reason = "asks libc")]
+    extern "C" fn sleeps(_: *mut libc::c_void) -> *mut libc::c_void {
+        thread::sleep(Duration::from_millis(20));
+        std::ptr::without_provenance_mut(3)
+    }
+    let thread = c::create(sleeps);
+    let past = libc::timespec {
+        tv_sec: 1,
+        tv_nsec: 0,
+    };
+    // SAFETY: not joined yet.
+    let error =
+        unsafe { libc::pthread_timedjoin_np(thread, std::ptr::null_mut(), &raw const past) };
+    assert_eq!(error, libc::ETIMEDOUT);
+    let never = libc::timespec {
+        tv_sec: 1 << 40,
+        tv_nsec: 0,
+    };
+    let mut value = std::ptr::null_mut();
+    // SAFETY: not joined yet.
+    let error = unsafe { libc::pthread_timedjoin_np(thread, &raw mut value, &raw const never) };
+    assert_eq!((error, value as usize), (0, 3));
+}
+
+fn what_green_threads_do_not_have_is_an_error() {
+    #![expect(unsafe_code, reason = "asks libc")]
+    // SAFETY: no conditions.
+    let this = unsafe { libc::pthread_self() };
+    // SAFETY: a thread that runs.
+    assert_eq!(unsafe { libc::pthread_cancel(this) }, libc::ENOSYS);
+    let mut clock = 0;
+    // SAFETY: a thread that runs, and room for the clock.
+    let error = unsafe { libc::pthread_getcpuclockid(this, &raw mut clock) };
+    assert_eq!(error, libc::ENOENT);
+    // SAFETY: all zero is the empty set.
+    let mut set = unsafe { std::mem::zeroed() };
+    // SAFETY: a thread that runs, and room for the set.
+    let error =
+        unsafe { libc::pthread_getaffinity_np(this, size_of::<libc::cpu_set_t>(), &raw mut set) };
+    // SAFETY: a set.
+    let n = unsafe { libc::CPU_COUNT(&set) };
+    assert!(error == 0 && n > 0);
 }

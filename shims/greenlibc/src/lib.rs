@@ -33,16 +33,19 @@
 //! | part | symbols | on a green thread |
 //! |---|---|---|
 //! | threads | `pthread_create`, `pthread_join`, `pthread_tryjoin_np`, `pthread_detach` | a green thread; joining parks |
-//! |  | `pthread_self`, `pthread_setname_np`, `pthread_getname_np`, `pthread_kill` | know green threads |
+//! |  | `pthread_self`, `pthread_setname_np`, `pthread_getname_np`, `pthread_timedjoin_np`, `pthread_clockjoin_np`, `pthread_exit`, `pthread_getaffinity_np`, `pthread_getschedparam` | know green threads |
+//! |  | `pthread_kill`, `pthread_sigqueue`, `pthread_cancel`, `pthread_getcpuclockid`, `pthread_setaffinity_np`, `pthread_setschedparam`, `pthread_setschedprio` | an error: there is no such thing for green threads |
 //! |  | `sigaltstack` | noted; handlers run on the worker's |
 //! | sleep | `nanosleep`, `clock_nanosleep`, `usleep`, `sleep`, `sched_yield` | park, yield |
 //! | net | `accept`, `accept4`, `connect`, `recv`, `recvfrom`, `recvmsg`, `recvmmsg`, `send`, `sendto`, `sendmsg`, `sendmmsg` | park |
 //! |  | `read`, `readv`, `write`, `writev` | park: sockets, pipes, terminals, eventfds |
-//! |  | `poll`, `ppoll`, `select`, `pselect`, `epoll_wait`, `epoll_pwait` | park |
+//! |  | `poll`, `ppoll`, `select`, `pselect`, `epoll_wait`, `epoll_pwait`, `epoll_pwait2` | park |
 //! |  | `socket`, `listen`, `setsockopt`, `close`, `close_range`, `fcntl`, `fcntl64`, `ioctl`, `dup`, `dup2`, `dup3` | noted |
 //! |  | `__read_chk`, `__recv_chk`, `__recvfrom_chk`, `__poll_chk`, `__ppoll_chk` | as those without `chk` |
-//! | locks | `pthread_mutex_lock`, `pthread_mutex_timedlock`, `pthread_rwlock_rdlock`, `pthread_rwlock_wrlock`, `sem_wait`, `sem_timedwait`, `pthread_cond_wait`, `pthread_cond_timedwait` | park |
-//! |  | `pthread_mutex_unlock`, `pthread_rwlock_unlock`, `sem_post`, `pthread_cond_init`, `pthread_cond_destroy`, `pthread_cond_signal`, `pthread_cond_broadcast` | wake those |
+//! | locks | `pthread_mutex_lock`, `pthread_mutex_timedlock`, `pthread_mutex_clocklock`, `pthread_rwlock_rdlock`, `pthread_rwlock_wrlock`, `pthread_rwlock_timedrdlock`, `pthread_rwlock_timedwrlock`, `sem_wait`, `sem_timedwait`, `sem_clockwait` | park |
+//! |  | `pthread_cond_wait`, `pthread_cond_timedwait`, `pthread_cond_clockwait`, `pthread_barrier_wait`, `pthread_once` | park |
+//! |  | `pthread_mutex_unlock`, `pthread_rwlock_unlock`, `sem_post`, `pthread_cond_signal`, `pthread_cond_broadcast` | wake those |
+//! |  | `pthread_cond_init`, `pthread_cond_destroy`, `pthread_barrier_init`, `pthread_barrier_destroy` | noted |
 //! | processes | `waitpid`, `wait4`, `waitid` | park; for any child, or one that stops, on an OS thread of the pool |
 //! |  | `wait`, `system` | on an OS thread of the pool |
 //! | dns | `getaddrinfo`, `getnameinfo` | on an OS thread of the pool, in a lane of its own |
@@ -61,9 +64,8 @@
 //! | `open`, `stat`, `readdir`, `unlink` and the like | mostly quick; offload them where they are not |
 //! | `fork`, `posix_spawn` | the worker waits until the child runs |
 //! | `pthread_sigmask`, `sigwait`, `pause`, `sched_setaffinity`, `prctl` | mean the worker |
-//! | `pthread_barrier_wait`, `pthread_once`, `pthread_rwlock_timedrdlock` and the like, `pthread_cond_clockwait`, `epoll_pwait2`, `msgrcv`, `semop` | block the worker |
-//! | mutexes that inherit priorities or are robust; conditions shared with other processes | libc's own, which block the worker |
-//! | `pthread_exit`, `pthread_cancel`, `pthread_timedjoin_np`, `pthread_getcpuclockid`, `pthread_setaffinity_np`, `pthread_setschedparam` and their kind with a green thread's `pthread_t` | must not be called: libc takes it for an address |
+//! | `pthread_rwlock_clockrdlock`, `pthread_rwlock_clockwrlock`, `msgrcv`, `semop` | rare; block the worker |
+//! | mutexes that inherit priorities or are robust; conditions and barriers shared with other processes | libc's own, which block the worker |
 //!
 //! # As the manual pages say
 //!
@@ -88,6 +90,7 @@
 
 #![expect(unsafe_code, reason = "stands in for functions of libc")]
 
+mod barrier;
 mod dns;
 mod errno;
 mod file;

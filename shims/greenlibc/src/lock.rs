@@ -60,6 +60,20 @@ interpose! {
         unsafe { lock_mutex(mutex, Some(deadline), Symbol::pthread_mutex_timedlock) }
     }
 
+    /// `pthread_mutex_clocklock(3)`: parks.
+    green fn pthread_mutex_clocklock(
+        mutex: *mut pthread_mutex_t,
+        clock: clockid_t,
+        until: *const timespec,
+    ) -> c_int {
+        let Some(deadline) = deadline_of(until, clock) else {
+            // SAFETY: as the caller promises.
+            return unsafe { real::pthread_mutex_clocklock(mutex, clock, until) };
+        };
+        // SAFETY: as the caller promises.
+        unsafe { lock_mutex(mutex, Some(deadline), Symbol::pthread_mutex_clocklock) }
+    }
+
     /// `pthread_mutex_unlock(3)`: wakes a green thread too.
     all fn pthread_mutex_unlock(mutex: *mut pthread_mutex_t) -> c_int {
         // SAFETY: as the caller promises.
@@ -94,6 +108,38 @@ interpose! {
         unsafe { lock_when_free(lock.cast(), is_shared, None, attempt) }
     }
 
+    /// `pthread_rwlock_timedrdlock(3)`: parks.
+    green fn pthread_rwlock_timedrdlock(lock: *mut pthread_rwlock_t, until: *const timespec) -> c_int {
+        // SAFETY: as the caller promises.
+        let is_shared = unsafe { rwlock_is_shared(lock) };
+        let Some(deadline) = deadline_of(until, libc::CLOCK_REALTIME) else {
+            // SAFETY: as the caller promises.
+            return unsafe { real::pthread_rwlock_timedrdlock(lock, until) };
+        };
+        let attempt = || {
+            // SAFETY: as the caller promises.
+            unsafe { libc::pthread_rwlock_tryrdlock(lock) }
+        };
+        // SAFETY: as the caller promises.
+        unsafe { lock_when_free(lock.cast(), is_shared, Some(deadline), attempt) }
+    }
+
+    /// `pthread_rwlock_timedwrlock(3)`: parks.
+    green fn pthread_rwlock_timedwrlock(lock: *mut pthread_rwlock_t, until: *const timespec) -> c_int {
+        // SAFETY: as the caller promises.
+        let is_shared = unsafe { rwlock_is_shared(lock) };
+        let Some(deadline) = deadline_of(until, libc::CLOCK_REALTIME) else {
+            // SAFETY: as the caller promises.
+            return unsafe { real::pthread_rwlock_timedwrlock(lock, until) };
+        };
+        let attempt = || {
+            // SAFETY: as the caller promises.
+            unsafe { libc::pthread_rwlock_trywrlock(lock) }
+        };
+        // SAFETY: as the caller promises.
+        unsafe { lock_when_free(lock.cast(), is_shared, Some(deadline), attempt) }
+    }
+
     /// `pthread_rwlock_unlock(3)`: wakes green threads too.
     all fn pthread_rwlock_unlock(lock: *mut pthread_rwlock_t) -> c_int {
         // SAFETY: as the caller promises.
@@ -115,6 +161,16 @@ interpose! {
         let Some(deadline) = deadline_of(until, libc::CLOCK_REALTIME) else {
             // SAFETY: as the caller promises.
             return unsafe { real::sem_timedwait(semaphore, until) };
+        };
+        // SAFETY: as the caller promises.
+        unsafe { take_semaphore(semaphore, Some(deadline)) }
+    }
+
+    /// `sem_clockwait(3)`: parks.
+    green fn sem_clockwait(semaphore: *mut sem_t, clock: clockid_t, until: *const timespec) -> c_int {
+        let Some(deadline) = deadline_of(until, clock) else {
+            // SAFETY: as the caller promises.
+            return unsafe { real::sem_clockwait(semaphore, clock, until) };
         };
         // SAFETY: as the caller promises.
         unsafe { take_semaphore(semaphore, Some(deadline)) }
@@ -215,6 +271,26 @@ interpose! {
         }
     }
 
+    /// `pthread_cond_clockwait(3)`: parks.
+    all fn pthread_cond_clockwait(
+        cond: *mut pthread_cond_t,
+        mutex: *mut pthread_mutex_t,
+        clock: clockid_t,
+        until: *const timespec,
+    ) -> c_int {
+        if is_shared(cond.addr()) {
+            Symbol::pthread_cond_clockwait.blocks();
+            // SAFETY: as the caller promises.
+            return unsafe { real::pthread_cond_clockwait(cond, mutex, clock, until) };
+        }
+        Symbol::pthread_cond_clockwait.is_green();
+        match deadline_of(until, clock) {
+            // SAFETY: as the caller promises.
+            Some(deadline) => unsafe { wait(cond, mutex, Some(deadline)) },
+            None => libc::EINVAL,
+        }
+    }
+
     /// `pthread_cond_signal(3)`.
     all fn pthread_cond_signal(cond: *mut pthread_cond_t) -> c_int {
         if is_shared(cond.addr()) {
@@ -248,7 +324,7 @@ const ASK_AGAIN: Duration = Duration::from_millis(1);
 /// # Safety
 ///
 /// It is alive for as long as this is used.
-unsafe fn word<'a>(lock: *mut c_void) -> &'a AtomicU32 {
+pub(crate) unsafe fn word<'a>(lock: *mut c_void) -> &'a AtomicU32 {
     // SAFETY: the caller's promise; libc changes it atomically, as we read it.
     unsafe { AtomicU32::from_ptr(lock.cast()) }
 }
@@ -443,21 +519,21 @@ unsafe fn wait(
     }
 }
 
-/// Conditions that are shared with other processes, by their addresses.
+/// Conditions and barriers that are shared with other processes, by their addresses.
 static SHARED: LazyLock<Mutex<HashSet<usize>>> = LazyLock::new(Mutex::default);
 static N_SHARED: AtomicUsize = AtomicUsize::new(0);
 
-fn is_shared(address: usize) -> bool {
+pub(crate) fn is_shared(address: usize) -> bool {
     N_SHARED.load(Acquire) != 0 && SHARED.lock().contains(&address)
 }
 
-fn share(address: usize) {
+pub(crate) fn share(address: usize) {
     if SHARED.lock().insert(address) {
         N_SHARED.fetch_add(1, Release);
     }
 }
 
-fn unshare(address: usize) {
+pub(crate) fn unshare(address: usize) {
     if N_SHARED.load(Acquire) != 0 && SHARED.lock().remove(&address) {
         N_SHARED.fetch_sub(1, Release);
     }

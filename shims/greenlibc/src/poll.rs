@@ -130,6 +130,28 @@ interpose! {
         })
     }
 
+    /// `epoll_pwait2(2)`: as `epoll_pwait`.
+    green fn epoll_pwait2(
+        fd: c_int,
+        events: *mut epoll_event,
+        n: c_int,
+        timeout: *const timespec,
+        mask: *const sigset_t,
+    ) -> c_int {
+        // SAFETY: as the caller promises.
+        let limit = unsafe { sleep::duration(timeout) };
+        if !timeout.is_null() && limit.is_none() {
+            // SAFETY: as the caller promises.
+            return unsafe { real::epoll_pwait2(fd, events, n, timeout, mask) };
+        }
+        epoll_until(fd, limit, Symbol::epoll_pwait2, |now| {
+            let now = now.then_some(timespec { tv_sec: 0, tv_nsec: 0 });
+            let timeout = now.as_ref().map_or(timeout, std::ptr::from_ref);
+            // SAFETY: as the caller promises.
+            unsafe { real::epoll_pwait2(fd, events, n, timeout, mask) }
+        })
+    }
+
     /// `epoll_pwait(2)`: parks, and has the mask of signals when it looks, but not while it waits.
     green fn epoll_pwait(
         fd: c_int,
@@ -350,16 +372,26 @@ unsafe fn select_with(
 /// Waits on the user's own epoll.
 fn epoll_with(fd: RawFd, timeout: c_int, symbol: Symbol, call: impl Fn(c_int) -> c_int) -> c_int {
     let limit = u64::try_from(timeout).ok().map(Duration::from_millis);
+    epoll_until(fd, limit, symbol, |now| call(if now { 0 } else { timeout }))
+}
+
+/// As `epoll_with`. `call` is told whether it should not wait.
+fn epoll_until(
+    fd: RawFd,
+    limit: Option<Duration>,
+    symbol: Symbol,
+    call: impl Fn(bool) -> c_int,
+) -> c_int {
     if limit == Some(Duration::ZERO) {
-        let n = call(0);
+        let n = call(true);
         lowlevel::spend_credit();
         return n;
     }
     let Some(entry) = table::entry(fd) else {
         symbol.blocks();
-        return call(timeout);
+        return call(false);
     };
-    let answer = table::wait(&entry, Direction::Read, limit, |_| looked(call(0)));
+    let answer = table::wait(&entry, Direction::Read, limit, |_| looked(call(true)));
     returned(none_if_timed_out(answer))
 }
 

@@ -4,8 +4,8 @@
 //!
 //! A `pthread_t` of libc's is the address of its record, which is even. One of ours is that of a [`Handle`]
 //! with its last bit set: one for each thread, from its creation until it is joined, or detached
-//! and at its end. Every function that takes a `pthread_t` and is not here would take ours for an
-//! address: the documentation of the crate lists them.
+//! and at its end. A function that takes a `pthread_t` and is not here would take ours for an
+//! address; all of libc's are here, but for `pthread_getattr_np`, which is greenrt's.
 //!
 //! # What stays an OS thread
 //!
@@ -20,14 +20,22 @@ use std::mem;
 use std::panic::{self, AssertUnwindSafe};
 use std::ptr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use greenrt::{Builder, JoinHandle, lowlevel};
-use libc::{pthread_attr_t, pthread_t, size_t, stack_t};
+use libc::{
+    clockid_t, cpu_set_t, pthread_attr_t, pthread_t, sched_param, sigval, size_t, stack_t, timespec,
+};
 use parking_lot::Mutex;
 
+use crate::sleep;
 use crate::symbol::{self, Symbol, interpose};
 
 type Routine = extern "C" fn(*mut c_void) -> *mut c_void;
+type Unwinding = extern "C-unwind" fn(*mut c_void) -> *mut c_void;
+
+/// What `pthread_exit` unwinds with.
+struct Exit(usize);
 
 /// What `pthread_create` gives a thread that asks for none: what libc gives it.
 const STACK_BYTES: usize = 8 << 20;
@@ -107,7 +115,16 @@ impl Start {
         if OWN.try_with(|own| own.0.set(number)).is_err() {
             release(number);
         }
-        (self.routine)(self.argument).expose_provenance()
+        // SAFETY: the same but for what is said of unwinding, which `pthread_exit` does.
+        let routine = unsafe { mem::transmute::<Routine, Unwinding>(self.routine) };
+        let argument = self.argument;
+        match panic::catch_unwind(AssertUnwindSafe(|| routine(argument).expose_provenance())) {
+            Ok(value) => value,
+            Err(payload) => match payload.downcast::<Exit>() {
+                Ok(exit) => exit.0,
+                Err(payload) => panic::resume_unwind(payload),
+            },
+        }
     }
 }
 
@@ -311,6 +328,123 @@ interpose! {
         }
     }
 
+    /// `pthread_timedjoin_np(3)`: looks every millisecond.
+    all fn pthread_timedjoin_np(
+        thread: pthread_t,
+        value: *mut *mut c_void,
+        until: *const timespec,
+    ) -> c_int {
+        if Handle::at(thread).is_none() {
+            // SAFETY: as the caller promises.
+            return unsafe { real::pthread_timedjoin_np(thread, value, until) };
+        }
+        // SAFETY: as the caller promises.
+        unsafe { join_until(thread, value, libc::CLOCK_REALTIME, until) }
+    }
+
+    /// `pthread_clockjoin_np(3)`: looks every millisecond.
+    all fn pthread_clockjoin_np(
+        thread: pthread_t,
+        value: *mut *mut c_void,
+        clock: clockid_t,
+        until: *const timespec,
+    ) -> c_int {
+        if Handle::at(thread).is_none() {
+            // SAFETY: as the caller promises.
+            return unsafe { real::pthread_clockjoin_np(thread, value, clock, until) };
+        }
+        // SAFETY: as the caller promises.
+        unsafe { join_until(thread, value, clock, until) }
+    }
+
+    /// `pthread_cancel(3)`: not of a green thread.
+    all fn pthread_cancel(thread: pthread_t) -> c_int {
+        match Handle::at(thread) {
+            // SAFETY: as the caller promises.
+            None => unsafe { real::pthread_cancel(thread) },
+            Some(_) => libc::ENOSYS,
+        }
+    }
+
+    /// `pthread_sigqueue(3)`: not to a green thread.
+    all fn pthread_sigqueue(thread: pthread_t, signal: c_int, value: sigval) -> c_int {
+        match Handle::at(thread) {
+            // SAFETY: as the caller promises.
+            None => unsafe { real::pthread_sigqueue(thread, signal, value) },
+            Some(_) => libc::ENOTSUP,
+        }
+    }
+
+    /// `pthread_getcpuclockid(3)`: a green thread has none.
+    all fn pthread_getcpuclockid(thread: pthread_t, clock: *mut clockid_t) -> c_int {
+        match Handle::at(thread) {
+            // SAFETY: as the caller promises.
+            None => unsafe { real::pthread_getcpuclockid(thread, clock) },
+            Some(_) => libc::ENOENT,
+        }
+    }
+
+    /// `pthread_setaffinity_np(3)`: not of a green thread.
+    all fn pthread_setaffinity_np(thread: pthread_t, bytes: size_t, set: *const cpu_set_t) -> c_int {
+        match Handle::at(thread) {
+            // SAFETY: as the caller promises.
+            None => unsafe { real::pthread_setaffinity_np(thread, bytes, set) },
+            Some(_) => libc::EINVAL,
+        }
+    }
+
+    /// `pthread_getaffinity_np(3)`: of a green thread, the caller's worker's.
+    all fn pthread_getaffinity_np(thread: pthread_t, bytes: size_t, set: *mut cpu_set_t) -> c_int {
+        if Handle::at(thread).is_none() {
+            // SAFETY: as the caller promises.
+            return unsafe { real::pthread_getaffinity_np(thread, bytes, set) };
+        }
+        // SAFETY: as the caller promises.
+        match unsafe { libc::sched_getaffinity(0, bytes, set) } {
+            0 => 0,
+            _ => crate::errno::get(),
+        }
+    }
+
+    /// `pthread_setschedparam(3)`: not of a green thread.
+    all fn pthread_setschedparam(
+        thread: pthread_t,
+        policy: c_int,
+        parameters: *const sched_param,
+    ) -> c_int {
+        match Handle::at(thread) {
+            // SAFETY: as the caller promises.
+            None => unsafe { real::pthread_setschedparam(thread, policy, parameters) },
+            Some(_) => libc::ENOTSUP,
+        }
+    }
+
+    /// `pthread_getschedparam(3)`: of a green thread, that of all ordinary threads.
+    all fn pthread_getschedparam(
+        thread: pthread_t,
+        policy: *mut c_int,
+        parameters: *mut sched_param,
+    ) -> c_int {
+        if Handle::at(thread).is_none() {
+            // SAFETY: as the caller promises.
+            return unsafe { real::pthread_getschedparam(thread, policy, parameters) };
+        }
+        // SAFETY: as the caller promises.
+        unsafe { policy.write(libc::SCHED_OTHER) };
+        // SAFETY: as the caller promises.
+        unsafe { parameters.write(sched_param { sched_priority: 0 }) };
+        0
+    }
+
+    /// `pthread_setschedprio(3)`: not of a green thread.
+    all fn pthread_setschedprio(thread: pthread_t, priority: c_int) -> c_int {
+        match Handle::at(thread) {
+            // SAFETY: as the caller promises.
+            None => unsafe { real::pthread_setschedprio(thread, priority) },
+            Some(_) => libc::ENOTSUP,
+        }
+    }
+
     /// `sigaltstack(2)`: noted. Handlers of signals run on the stack of the worker, which has one.
     green fn sigaltstack(new: *const stack_t, old: *mut stack_t) -> c_int {
         let known = SIGNAL_STACK.get();
@@ -333,6 +467,54 @@ interpose! {
             SIGNAL_STACK.set((new.ss_flags & libc::SS_DISABLE == 0).then_some(new));
         }
         0
+    }
+}
+
+/// `pthread_exit(3)`: unwinds to the beginning of the green thread, through frames of C.
+///
+/// # Safety
+///
+/// As the manual page says; frames of Rust in between abort the process, as with libc's own.
+// SAFETY: the name is libc's, and the function keeps what libc's promises.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "C-unwind" fn pthread_exit(value: *mut c_void) -> ! {
+    if SELF.get() != 0 {
+        panic::resume_unwind(Box::new(Exit(value.expose_provenance())));
+    }
+    let address = Symbol::pthread_exit.real();
+    // SAFETY: found by this name, whose signature this is.
+    let exit =
+        unsafe { mem::transmute::<usize, unsafe extern "C-unwind" fn(*mut c_void) -> !>(address) };
+    // SAFETY: as the caller promises.
+    unsafe { exit(value) }
+}
+
+/// As the timed joins of libc: until `deadline` on the real clock or another one.
+///
+/// # Safety
+///
+/// As the manual page says.
+unsafe fn join_until(
+    thread: pthread_t,
+    value: *mut *mut c_void,
+    clock: clockid_t,
+    until: *const timespec,
+) -> c_int {
+    // SAFETY: the caller's promise.
+    let Some(until) = (unsafe { sleep::duration(until) }) else {
+        return libc::EINVAL;
+    };
+    loop {
+        // SAFETY: the caller's promise.
+        match unsafe { pthread_tryjoin_np(thread, value) } {
+            libc::EBUSY => {}
+            error => return error,
+        }
+        let left = until.saturating_sub(sleep::now(clock));
+        if left.is_zero() {
+            return libc::ETIMEDOUT;
+        }
+        sleep::park(left.min(Duration::from_millis(1)));
     }
 }
 

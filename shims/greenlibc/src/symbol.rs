@@ -94,7 +94,11 @@ symbols! {
     Threads:
         pthread::pthread_create pthread::pthread_join pthread::pthread_tryjoin_np
         pthread::pthread_detach pthread::pthread_self pthread::pthread_setname_np
-        pthread::pthread_getname_np pthread::pthread_kill pthread::sigaltstack;
+        pthread::pthread_getname_np pthread::pthread_kill pthread::sigaltstack pthread::pthread_exit
+        pthread::pthread_timedjoin_np pthread::pthread_clockjoin_np pthread::pthread_cancel
+        pthread::pthread_getcpuclockid pthread::pthread_setaffinity_np
+        pthread::pthread_getaffinity_np pthread::pthread_setschedparam
+        pthread::pthread_getschedparam pthread::pthread_setschedprio pthread::pthread_sigqueue;
     Sleep:
         sleep::nanosleep sleep::clock_nanosleep sleep::usleep sleep::sleep sleep::sched_yield;
     Net:
@@ -106,13 +110,18 @@ symbols! {
         net::recvmmsg net::sendmmsg
         fortified::__read_chk fortified::__recv_chk fortified::__recvfrom_chk
         fortified::__poll_chk fortified::__ppoll_chk
-        poll::poll poll::ppoll poll::select poll::pselect poll::epoll_wait poll::epoll_pwait;
+        poll::poll poll::ppoll poll::select poll::pselect poll::epoll_wait poll::epoll_pwait poll::epoll_pwait2;
     Locks:
-        lock::pthread_mutex_lock lock::pthread_mutex_timedlock lock::pthread_mutex_unlock
+        lock::pthread_mutex_lock lock::pthread_mutex_timedlock lock::pthread_mutex_clocklock
+        lock::pthread_mutex_unlock
         lock::pthread_rwlock_rdlock lock::pthread_rwlock_wrlock lock::pthread_rwlock_unlock
-        lock::sem_wait lock::sem_timedwait lock::sem_post
+        lock::pthread_rwlock_timedrdlock lock::pthread_rwlock_timedwrlock
+        lock::sem_wait lock::sem_timedwait lock::sem_clockwait lock::sem_post
         lock::pthread_cond_init lock::pthread_cond_destroy lock::pthread_cond_wait
-        lock::pthread_cond_timedwait lock::pthread_cond_signal lock::pthread_cond_broadcast;
+        lock::pthread_cond_timedwait lock::pthread_cond_clockwait
+        lock::pthread_cond_signal lock::pthread_cond_broadcast
+        barrier::pthread_barrier_init barrier::pthread_barrier_destroy barrier::pthread_barrier_wait
+        barrier::pthread_once;
     Processes:
         process::wait process::waitpid process::wait4 process::waitid process::system;
     Files:
@@ -277,6 +286,12 @@ macro_rules! interpose {
         const _: unsafe extern "C" fn(c_int, c_int, ...) -> $ret = libc::fcntl;
     };
     // What the crate libc does not know.
+    (@check pthread_cond_clockwait($($type:ty),*) -> $ret:ty) => {};
+    (@check pthread_mutex_clocklock($($type:ty),*) -> $ret:ty) => {};
+    (@check sem_clockwait($($type:ty),*) -> $ret:ty) => {};
+    (@check pthread_rwlock_timedrdlock($($type:ty),*) -> $ret:ty) => {};
+    (@check pthread_rwlock_timedwrlock($($type:ty),*) -> $ret:ty) => {};
+    (@check pthread_clockjoin_np($($type:ty),*) -> $ret:ty) => {};
     (@check __read_chk($($type:ty),*) -> $ret:ty) => {};
     (@check __recv_chk($($type:ty),*) -> $ret:ty) => {};
     (@check __recvfrom_chk($($type:ty),*) -> $ret:ty) => {};
