@@ -77,6 +77,24 @@
 //!
 //! The child of a `fork` has libc as it was: its one thread may block.
 //!
+//! # Crates
+//!
+//! Tried as they are, on one worker and on two (`tests/crates`); where others on the same worker must
+//! run for the test to end, or a ticker does, and no OS thread is added.
+//!
+//! | crate | what was tried |
+//! |---|---|
+//! | ureq, tiny_http | 20 clients and a server with four threads |
+//! | reqwest's blocking client | the same; it runs tokio on a thread of its own, which is green |
+//! | tungstenite | a thread for each connection |
+//! | rustls; native-tls, which is OpenSSL, in C | 10 clients and a thread for each at the server |
+//! | postgres | queries of PostgreSQL's server; it runs tokio inside |
+//! | rusqlite, which is SQLite, in C | eight threads write to one database and wait for its lock |
+//! | parking_lot, crossbeam-channel | locks, conditions, `select!` |
+//! | rayon | works; its threads are green, so they compute on the workers, and take turns there |
+//! | tokio, on one thread | inside of green threads, which park in its `epoll_wait` |
+//! | tokio, on several | on green threads; and on OS threads, by [`os_threads`], undisturbed |
+//!
 //! # Cancellation
 //!
 //! No frame of C is unwound. A call of a green thread that is cancelled, or whose time limit has
@@ -185,7 +203,8 @@ impl Patch {
 
     /// Locks of C libraries park: mutexes, conditions, locks for reading and writing, semaphores.
     ///
-    /// Apply it before any thread waits for a condition: these are made anew.
+    /// Apply it before any thread waits for a condition: these are made anew. They stay libc's if the
+    /// program's allocator locks by them, as jemalloc does, because the runtime allocates.
     pub const fn locks(self, wanted: bool) -> Patch {
         self.with(Part::Locks, wanted)
     }
@@ -234,6 +253,9 @@ impl Patch {
             unsafe { libc::pthread_atfork(None, None, Some(symbol::unpatch_in_child)) };
         });
         symbol::patch(new);
+        if new & Part::Locks as u32 != 0 && lock::allocator_locks() {
+            symbol::take_back(Part::Locks);
+        }
     }
 }
 

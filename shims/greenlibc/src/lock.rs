@@ -10,6 +10,13 @@
 //! green thread asks again every millisecond. Mutexes that inherit priorities, or are robust, know
 //! their owner by the kernel's number: those are libc's, and block the worker.
 //!
+//! # Allocators
+//!
+//! The runtime allocates. If the allocator of the program locks by these mutexes (jemalloc does), a green
+//! thread that parks in the middle of it, holding one of them, would have its worker wait for it, for ever.
+//! So it is looked whether the allocator does ([`allocator_locks`]), and if so these functions
+//! stay libc's.
+//!
 //! # Conditions
 //!
 //! Libc's cannot be waited for but by waiting. So a condition that is not shared with other processes
@@ -23,8 +30,10 @@
 //!
 //! One that was initialised statically is zero, here as in libc.
 
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::ffi::{c_int, c_void};
+use std::hint::black_box;
 use std::ptr;
 use std::sync::LazyLock;
 use std::sync::atomic::AtomicU32;
@@ -79,6 +88,9 @@ interpose! {
         // SAFETY: as the caller promises.
         let error = unsafe { real::pthread_mutex_unlock(mutex) };
         if error == 0 {
+            if PROBES.get() {
+                HAS_LOCKED.set(true);
+            }
             wake(mutex.cast(), 1);
         }
         error
@@ -314,6 +326,22 @@ interpose! {
         wake(cond.cast(), usize::MAX);
         0
     }
+}
+
+thread_local! {
+    /// It is being looked whether the allocator locks.
+    static PROBES: Cell<bool> = const { Cell::new(false) };
+    static HAS_LOCKED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether the allocator of this program locks by mutexes that are stood in for, which they must be.
+pub(crate) fn allocator_locks() -> bool {
+    PROBES.set(true);
+    for shift in 4..27 {
+        drop(black_box(Vec::<u8>::with_capacity(1 << shift)));
+    }
+    PROBES.set(false);
+    HAS_LOCKED.get()
 }
 
 /// How often a lock is asked that other processes may unlock.

@@ -40,6 +40,11 @@ pub(crate) fn patch(parts: u32) {
     PARTS.fetch_or(parts, Relaxed);
 }
 
+/// Takes a part back that nobody can have used yet.
+pub(crate) fn take_back(part: Part) {
+    PARTS.fetch_and(!(part as u32), Relaxed);
+}
+
 /// In the child of a fork: libc is what it was. Threads still know who they are.
 pub(crate) extern "C" fn unpatch_in_child() {
     FORKED.store(true, Relaxed);
