@@ -29,10 +29,21 @@ fn main() {
             .into_iter()
             .for_each(|thread| thread.join().unwrap());
     }
+    thread::spawn(lock).join().unwrap();
     let locks = greenlibc::calls();
     let locks = locks
         .iter()
         .find(|calls| calls.symbol == "pthread_mutex_lock");
     assert_eq!(locks.unwrap().n, 0, "locks stay libc's");
     println!("test jemalloc ... ok");
+}
+
+/// Would be counted if it were not libc's.
+#[expect(unsafe_code, reason = "locks as C does")]
+fn lock() {
+    let mut mutex = libc::PTHREAD_MUTEX_INITIALIZER;
+    // SAFETY: initialised.
+    assert_eq!(unsafe { libc::pthread_mutex_lock(&raw mut mutex) }, 0);
+    // SAFETY: locked above.
+    assert_eq!(unsafe { libc::pthread_mutex_unlock(&raw mut mutex) }, 0);
 }

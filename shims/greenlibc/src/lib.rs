@@ -99,7 +99,9 @@
 //!
 //! No frame of C is unwound. A call of a green thread that is cancelled, or whose time limit has
 //! passed ([`greenrt::timeout`]), fails with `ECANCELED` or `ETIMEDOUT`. Sleeping, joining, looking up
-//! names, waiting for locks and what is done on the pool go on to their end.
+//! names, waiting for locks and what is done on the pool go on to their end. A thread that has not begun
+//! when its runtime ends (that of [`greenrt::run`], or an explicit one) never does; who joins it is told
+//! that it was cancelled, of which std makes a panic.
 //!
 //! # What is not cooperative?
 //!
