@@ -45,7 +45,7 @@
 //! [`sleep`], [`park`], [`JoinHandle::join`], the end of a [`scope`], everything in [`sync`] (channels,
 //! locks and the like, and [`select!`] over several of them), [`offload`], children of [`process`],
 //! and every operation of [`lowlevel::Io`]. The crate `greenstd` mirrors std's modules on top of
-//! these. Whatever else
+//! these, and the crate `greenlibc` makes std's own, and those of every crate, park. Whatever else
 //! blocks (std's own sockets, files, name resolution, a long computation) blocks the worker and
 //! with it the green threads that it runs: [`offload`] it; [`yield_now`] in a computation lets them
 //! have their turn. A call that succeeds without waiting spends one of 128 credits, and yields at

@@ -165,6 +165,13 @@ impl<T: AsFd> Io<T> {
         Retry(Arc::downgrade(&self.registration.source))
     }
 
+    /// Takes it out of the reactor for good, before somebody else closes the descriptor. Whoever
+    /// waits tries its operation once more, which must not use the descriptor then.
+    pub fn stop_watching(&self) {
+        let shared = self.registration.shared.load(Relaxed);
+        self.registration.source.retire(!shared);
+    }
+
     /// Unwraps it, no longer registered.
     pub fn into_inner(self) -> T {
         self.mark_shared();

@@ -610,6 +610,15 @@ impl Source {
         }
     }
 
+    /// As `close`, and those who wait, or are about to, try once more.
+    pub(crate) fn retire(&self, last: bool) {
+        // As an event: who has tried before does not clear it.
+        let all = READ | WRITE | READ_END | WRITE_END;
+        let retire = |now: u32| Some((now | all).wrapping_add(TICK));
+        let _ = self.readiness.fetch_update(AcqRel, Relaxed, retire);
+        self.close(last);
+    }
+
     /// Takes it out of its reactor and wakes everybody who waits. `last`: the descriptor is closed
     /// next, and has no duplicates.
     pub(crate) fn close(&self, last: bool) {

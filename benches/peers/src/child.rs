@@ -119,6 +119,9 @@ impl Peer {
         if let Some(kind) = runtime.thread_locals() {
             command.env("GREENRT_THREAD_LOCALS", kind);
         }
+        if let (Runtime::Unmodified, ["serve", .., n_workers]) = (runtime, arguments) {
+            command.env("GREENRT_WORKERS", n_workers);
+        }
         let mut child = command.spawn().map_err(|error| error.to_string())?;
         quiet::born(child.id());
         let input = child.stdin.take().expect("asked for above");

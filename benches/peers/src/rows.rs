@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::Runtime::{self, Epoll, May, Private, Shared, Smol, Threads, Tokio};
+use crate::Runtime::{self, Epoll, May, Private, Shared, Smol, Threads, Tokio, Unmodified};
 use crate::child::{self, Peer};
 use crate::goal::{AtMost, Goal, Times, TimesRow};
 use crate::options::Options;
@@ -16,7 +16,9 @@ use crate::serve::HOG_BURST;
 
 const THREADED: &[Runtime] = &[Shared, Private, Tokio, May, Smol, Threads];
 const WITH_CHILDREN: &[Runtime] = &[Shared, Private, Tokio, Threads];
-const SERVERS: &[Runtime] = &[Shared, Private, Epoll, Tokio, May, Smol, Threads];
+const SERVERS: &[Runtime] = &[
+    Shared, Private, Unmodified, Epoll, Tokio, May, Smol, Threads,
+];
 
 /// How often the servers of a row are started anew, so that no figure hangs on one lucky layout of
 /// memory.

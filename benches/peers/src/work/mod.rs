@@ -73,6 +73,7 @@ pub(crate) fn child(work: &str, runtime: &str) {
         Runtime::May => may::run,
         Runtime::Smol => smol::run,
         Runtime::Threads => threads::run,
+        Runtime::Unmodified => panic!("its threads are greenrt's"),
         Runtime::Epoll => panic!("a bare epoll loop has no threads"),
     };
     match work {
