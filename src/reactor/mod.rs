@@ -250,7 +250,7 @@ impl Reactor {
     /// already comes as an event.
     fn watch_all(&self, token: u64, fd: RawFd) -> std_io::Result<()> {
         let interests = greenrt_arch::all_interests!(Interest);
-        SourceFd(&fd).reregister(&self.registry, Token(token as usize), interests)
+        SourceFd(&fd).reregister(&self.poller().registry, Token(token as usize), interests)
     }
 
     /// Takes a source out. `close`: the descriptor is about to be closed and has no duplicates, so

@@ -569,7 +569,7 @@ impl Source {
     #[cold]
     fn watch_writes(&self) -> io::Result<()> {
         let _section = Section::enter_green();
-        let state = self.state.lock();
+        let state = self.state();
         if !self.reads_only.load(Relaxed) {
             return Ok(());
         }
@@ -606,7 +606,7 @@ impl Source {
         let before = self.readiness.fetch_update(AcqRel, Relaxed, again);
         let (Ok(before) | Err(before)) = before;
         if before & (HAS_READERS | HAS_WRITERS) != 0 {
-            self.wake_all(&mut self.state.lock());
+            self.wake_all(&mut self.state());
         }
     }
 
