@@ -22,6 +22,7 @@ mod harness;
 mod locks;
 mod memory;
 mod mode;
+mod processes;
 mod rows;
 mod sync;
 mod timers;
@@ -70,6 +71,7 @@ fn all_rows() -> Vec<Row> {
     rows.extend(sync::rows());
     rows.extend(channels::rows());
     rows.extend(timers::rows());
+    rows.extend(processes::rows());
     rows
 }
 
