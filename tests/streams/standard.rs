@@ -322,8 +322,7 @@ fn a_lock_on_output_keeps_the_others_out() {
 #[test]
 fn output_to_nowhere() {
     let died = Child::new("standard::output_to_nowhere").run(|| {
-        // SAFETY: a duplicate of what it was, for the end of the process.
-        let before = unsafe { OwnedFd::from_raw_fd(libc::dup(1)) };
+        let before = std::io::stdout().as_fd().try_clone_to_owned().unwrap();
         greenrt::run(|| {
             // SAFETY: std writes nothing then, without an error.
             unsafe { libc::close(1) };
@@ -334,8 +333,7 @@ fn output_to_nowhere() {
         becomes(before, 1);
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
-        // SAFETY: a duplicate of what it was, for the end of the process.
-        let before = unsafe { OwnedFd::from_raw_fd(libc::dup(1)) };
+        let before = std::io::stdout().as_fd().try_clone_to_owned().unwrap();
         becomes(writer, 1);
         greenrt::run(|| {
             let error = io::stdout().write_all(b"a line\n").unwrap_err();

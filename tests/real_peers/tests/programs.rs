@@ -206,23 +206,40 @@ fn postgres_over_tcp() {
         );
         let made = output(Command::new("sh").args(["-c", &script]));
         assert!(made.status.success(), "{made:?}; ../run installs it");
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
         let script = format!(
             "bin=$(ls -d /usr/lib/postgresql/*/bin | tail -1); exec setpriv --reuid=postgres \
              --regid=postgres --init-groups $bin/postgres -D {} -p {port} -k {}",
             data.display(),
             folder.display()
         );
-        let _postgres = start(Command::new("sh").args(["-c", &script]).stderr(Stdio::null()));
+        let _postgres = start(
+            Command::new("sh")
+                .args(["-c", &script])
+                .stderr(Stdio::null()),
+        );
         let sums = (0..5).map(|n| {
             greenrt::spawn(move || {
-                let mut stream = patiently(|| TcpStream::connect(("localhost", port)));
-                let parameters = b"user\0postgres\0\0";
-                let n_bytes = 8 + parameters.len() as u32;
-                let version = 196_608_u32;
-                let mut hello = [n_bytes.to_be_bytes(), version.to_be_bytes()].concat();
-                hello.extend(parameters);
-                stream.write_all(&hello).unwrap();
+                // It refuses for a while, while it starts.
+                let mut stream = patiently(|| {
+                    let mut stream = TcpStream::connect(("localhost", port))?;
+                    let parameters = b"user\0postgres\0\0";
+                    let n_bytes = 8 + parameters.len() as u32;
+                    let version = 196_608_u32;
+                    let mut hello = [n_bytes.to_be_bytes(), version.to_be_bytes()].concat();
+                    hello.extend(parameters);
+                    stream.write_all(&hello)?;
+                    match message(&mut stream) {
+                        (b'E', text) => Err(io::Error::other(
+                            String::from_utf8_lossy(&text).into_owned(),
+                        )),
+                        _ => Ok(stream),
+                    }
+                });
                 until_ready(&mut stream);
                 let question = format!("select generate_series(1, 20000), {n} * 7\0");
                 let n_bytes = 4 + question.len() as u32;
@@ -231,7 +248,10 @@ fn postgres_over_tcp() {
                 stream.write_all(question.as_bytes()).unwrap();
                 let rows = until_ready(&mut stream);
                 let rows: Vec<_> = rows.into_iter().filter(|(kind, _)| *kind == b'D').collect();
-                assert!(rows.iter().all(|(_, row)| row.ends_with((n * 7).to_string().as_bytes())));
+                assert!(
+                    rows.iter()
+                        .all(|(_, row)| row.ends_with((n * 7).to_string().as_bytes()))
+                );
                 rows.len()
             })
         });
@@ -245,8 +265,15 @@ fn postgres_over_tcp() {
 #[test]
 fn curl_and_wrk() {
     greenrt::run(|| {
-        let program = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/release/examples/http_hello");
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let program = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../target/release/examples/http_hello"
+        );
+        let port = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
         let address = format!("127.0.0.1:{port}");
         let _server = start(Command::new(program).arg(&address).stdout(Stdio::null()));
         patiently(|| TcpStream::connect(&*address));
@@ -257,7 +284,13 @@ fn curl_and_wrk() {
         assert_eq!(text.matches("HTTP/1.1 200").count(), 2, "{text}");
         let wrk = output(Command::new("wrk").args(["-t1", "-c64", "-d1s", &url]));
         let text = String::from_utf8_lossy(&wrk.stdout);
-        assert!(wrk.status.success() && text.contains("requests in"), "{wrk:?}");
-        assert!(!text.contains("Socket errors") && !text.contains("Non-2xx"), "{text}");
+        assert!(
+            wrk.status.success() && text.contains("requests in"),
+            "{wrk:?}"
+        );
+        assert!(
+            !text.contains("Socket errors") && !text.contains("Non-2xx"),
+            "{text}"
+        );
     });
 }

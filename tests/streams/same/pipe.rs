@@ -194,7 +194,6 @@ fn a_child_at_the_other_end() {
         output.read_to_end(&mut bytes).unwrap();
         assert_eq!(bytes.len(), 300_000);
         writing.join().unwrap();
-        #[expect(clippy::disallowed_methods, reason = "it has ended")]
         let status = child.wait().unwrap();
         assert!(status.success());
     });

@@ -1,6 +1,10 @@
 //! The crate from outside.
 
-#![allow(clippy::disallowed_methods, reason = "written for std")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::missing_const_for_thread_local,
+    reason = "written for std"
+)]
 
 extern crate whole_crate;
 
