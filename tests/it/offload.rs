@@ -108,7 +108,7 @@ fn when_cancelled_the_caller_leaves_and_the_call_goes_on() {
                 })
             })
         };
-        begun.recv().unwrap();
+        wait_until(|| begun.try_recv().is_ok());
         lowlevel::cancel(caller.thread());
         assert!(caller.join().unwrap_err().is::<Cancelled>());
         assert_eq!(log.text(), "unwound");
@@ -163,7 +163,7 @@ fn a_call_that_borrows_is_waited_for_by_a_cancelled_thread() {
             });
             limited.unwrap()
         });
-        begun.recv().unwrap();
+        wait_until(|| begun.try_recv().is_ok());
         lowlevel::cancel(caller.thread());
         greenrt::yield_now();
         assert!(!caller.is_finished());
@@ -194,7 +194,7 @@ fn what_is_dropped_on_the_pool_may_panic() {
                 Bomb
             })
         });
-        begun.recv().unwrap();
+        wait_until(|| begun.try_recv().is_ok());
         lowlevel::cancel(caller.thread());
         assert!(caller.join().is_err());
         proceed.send(()).unwrap();
@@ -314,7 +314,7 @@ fn a_runtime_may_end_while_a_call_goes_on() {
                 wait.recv()
             })
         });
-        begun.recv().unwrap();
+        wait_until(|| begun.try_recv().is_ok());
         drop(runtime);
         drop(proceed);
         // One that does not let itself be cancelled.
@@ -329,7 +329,7 @@ fn a_runtime_may_end_while_a_call_goes_on() {
                 wait.lock().unwrap().recv().is_err()
             })
         });
-        begun.recv().unwrap();
+        wait_until(|| begun.try_recv().is_ok());
         let ends = thread::spawn(move || drop(runtime));
         drop(proceed);
         assert!(caller.join().unwrap());
