@@ -129,26 +129,47 @@ mod thread_locals;
 #[cfg(not(loom))]
 mod timer;
 #[cfg(not(loom))]
-mod wait_cell;
-#[cfg(not(loom))]
 mod wait_queue;
 
 /// Under the model checker only the files that argue about interleavings are built.
 #[cfg(loom)]
+mod model;
+#[cfg(loom)]
+mod wait_queue;
+#[cfg(loom)]
 mod futex {
-    mod lock;
-    mod table;
+    pub(crate) mod lock;
+    pub(crate) mod table;
 }
 #[cfg(loom)]
 mod park {
+    pub(crate) use crate::model::park::*;
+    pub(crate) mod reason;
     pub(crate) mod word;
 }
 #[cfg(loom)]
 mod scheduler {
+    pub(crate) use crate::model::scheduler::*;
     pub(crate) mod fresh;
     pub(crate) mod idle;
     pub(crate) mod inbox;
 }
+#[cfg(loom)]
+mod sync {
+    pub(crate) mod channel;
+    mod lock;
+    #[cfg(test)]
+    mod loom_tests;
+    mod poison;
+    mod raw_mutex;
+    mod rwlock;
+    mod wait;
+}
+#[cfg(loom)]
+use model::{cancel, clock, lowlevel};
+// For the files of greenstd that have models here.
+#[cfg(loom)]
+extern crate self as greenrt;
 
 /// The README's program, compiled and run.
 #[cfg(doctest)]

@@ -16,9 +16,9 @@ use crate::clock;
 use crate::futex::{self, Waited};
 use crate::park;
 pub use crate::reactor::io::Io;
+pub use crate::sync::poison::{Poison, PoisonWatch};
 use crate::thread::Thread;
 pub use crate::thread_data::{ThreadData, thread_data};
-pub use crate::wait_cell::WaitCell;
 
 /// Whether the caller is a green thread.
 #[inline]

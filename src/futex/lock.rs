@@ -183,26 +183,26 @@ mod word {
 
 /// The model checker's own lock, whose guard is kept beside it.
 #[cfg(loom)]
-mod model {
+pub(crate) mod model {
     use std::cell::UnsafeCell;
     use std::mem;
 
     use loom::sync::{Mutex, MutexGuard};
 
-    pub(super) struct Word {
+    pub(crate) struct Word {
         mutex: Mutex<()>,
         guard: UnsafeCell<Option<MutexGuard<'static, ()>>>,
     }
 
     impl Word {
-        pub(super) fn new() -> Self {
+        pub(crate) fn new() -> Self {
             Word {
                 mutex: Mutex::new(()),
                 guard: UnsafeCell::new(None),
             }
         }
 
-        pub(super) fn acquire(&self) {
+        pub(crate) fn acquire(&self) {
             let guard = self.mutex.lock().unwrap();
             // SAFETY: the guard does not outlive the lock: models release what they acquire.
             let guard =
@@ -214,7 +214,7 @@ mod model {
         /// # Safety
         ///
         /// The caller has acquired it.
-        pub(super) unsafe fn release(&self) {
+        pub(crate) unsafe fn release(&self) {
             // SAFETY: only who has acquired the lock touches this.
             let guard = unsafe { (*self.guard.get()).take() };
             drop(guard);

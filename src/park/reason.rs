@@ -3,6 +3,8 @@
 use std::fmt;
 use std::os::fd::RawFd;
 
+use super::word::Ends;
+
 const KIND_SHIFT: u32 = 56;
 const DETAIL: u64 = (1 << KIND_SHIFT) - 1;
 
@@ -52,6 +54,8 @@ kinds! {
     BARRIER = 26, "a barrier";
     ONE_SHOT = 27, "a value to be set";
     RELOCK = 28, "a mutex, not cancellable here";
+    SEND_HELD = 29, "room in a channel, not cancellable here";
+    RECEIVE_HELD = 30, "a message, not cancellable here";
 }
 
 impl Reason {
@@ -65,6 +69,24 @@ impl Reason {
 
     pub(crate) fn writable(fd: RawFd) -> Self {
         Reason(Self::WRITE.0 | u64::from(fd.cast_unsigned()))
+    }
+
+    #[inline(always)]
+    pub(crate) fn send(ends: Ends) -> Self {
+        if ends.by_cancel {
+            Self::SEND
+        } else {
+            Self::SEND_HELD
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn receive(ends: Ends) -> Self {
+        if ends.by_cancel {
+            Self::RECEIVE
+        } else {
+            Self::RECEIVE_HELD
+        }
     }
 
     /// Whether a thread with this reason has an open episode, unless it was just woken.

@@ -366,10 +366,15 @@ pub(crate) fn cancel(record: &RecordRef) {
 /// Spends one of the credits of the calling green thread, and yields when there are none left.
 #[inline]
 pub(crate) fn spend_credit() {
-    let spent = with_unmarked(|local| local.current().is_none() || local.spend_credit());
-    if spent == Some(false)
-        && let Some(section) = Section::enter_green()
-    {
+    // On a worker's own stack they are nobody's, and nothing is lost.
+    if with_unmarked(Local::spend_credit) == Some(false) {
+        yield_out_of_credit();
+    }
+}
+
+#[cold]
+fn yield_out_of_credit() {
+    if let Some(section) = Section::enter_green() {
         section.yield_now();
     }
 }

@@ -250,6 +250,8 @@ pub(crate) struct Local {
     records: Cache,
     ids: IdBlock,
     rng: Cell<u64>,
+    /// How often more its last number is used (`seldom_random_below`).
+    rng_left: Cell<u32>,
     /// If green threads have thread-locals of their own: what makes them.
     support: Option<&'static Support>,
     /// Then, while the loop runs: those of the OS thread, and those that are installed.
@@ -286,6 +288,7 @@ impl Local {
             records: Cache::new(),
             ids: IdBlock::new(),
             rng: Cell::new(0x9e37_79b9_7f4a_7c15 ^ (index as u64 + 1)),
+            rng_left: Cell::new(0),
             support,
             own_block: Cell::new(None),
             installed: Cell::new(None),
@@ -367,7 +370,9 @@ impl Local {
     #[inline]
     pub(super) fn spend_credit(&self) -> bool {
         let left = self.credits.get();
-        self.credits.set(left.saturating_sub(1));
+        if left > 0 {
+            self.credits.set(left - 1);
+        }
         left > 0
     }
 
@@ -468,6 +473,19 @@ impl Local {
         x ^= x << 17;
         self.rng.set(x);
         ((x >> 32) as usize * n) >> 32
+    }
+
+    /// As `random_below`, but of eight in a row all stand for the same part of the whole: as likely
+    /// as any other, and without being a surprise to the processor each time.
+    #[inline]
+    pub(crate) fn seldom_random_below(&self, n: usize) -> usize {
+        let left = self.rng_left.get();
+        if left == 0 {
+            self.rng_left.set(7);
+            return self.random_below(n);
+        }
+        self.rng_left.set(left - 1);
+        ((self.rng.get() >> 32) as usize * n) >> 32
     }
 
     /// Makes sure that a stack of this class is there.
