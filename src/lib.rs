@@ -123,6 +123,8 @@ pub mod lowlevel;
 #[cfg(not(loom))]
 mod offload;
 #[cfg(not(loom))]
+mod os_condvar;
+#[cfg(not(loom))]
 mod os_thread;
 #[cfg(not(loom))]
 mod park;

@@ -21,9 +21,8 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire};
 use std::time::Duration;
 use std::{mem, ptr};
 
-use parking_lot::{Condvar, Mutex};
-
 use super::Lane;
+use crate::os_condvar::{Condvar, Mutex};
 use crate::os_thread;
 use crate::runtime::number_from_env;
 use crate::scheduler::Section;
@@ -163,7 +162,7 @@ impl Pool {
                 return None;
             }
             state.n_idle += 1;
-            timed_out = self.work.wait_for(&mut state, IDLE).timed_out();
+            (state, timed_out) = self.work.wait_for(state, IDLE);
             state.n_idle -= 1;
         }
     }

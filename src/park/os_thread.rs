@@ -5,11 +5,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
-
 use super::word::{CLAIM_DEADLINE, WaitWord};
 use crate::cancel::Limits;
 use crate::clock;
+use crate::os_condvar::{Condvar, Mutex};
 
 thread_local! {
     static CURRENT: RefCell<Option<Arc<OsThread>>> = const { RefCell::new(None) };
@@ -78,9 +77,11 @@ impl OsThread {
         let mut guard = self.lock.lock();
         while self.word.outcome().is_none() {
             match deadline {
-                None => self.woken.wait(&mut guard),
+                None => guard = self.woken.wait(guard),
                 Some(at) => {
-                    if self.woken.wait_until(&mut guard, at).timed_out() {
+                    let timed_out;
+                    (guard, timed_out) = self.woken.wait_until(guard, at);
+                    if timed_out {
                         self.word.claim(CLAIM_DEADLINE);
                     }
                 }

@@ -21,9 +21,10 @@ use std::thread::{Builder, available_parallelism};
 use std::time::Duration;
 
 use greenrt_arch::process::{States, Which, look};
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use parking_lot::MutexGuard;
 
 use crate::lowlevel::{futex_wait, futex_wake};
+use crate::os_condvar::{Condvar, Mutex};
 use crate::scheduler::Section;
 
 /// How soon it looks again at those who run on.
@@ -32,7 +33,7 @@ const LOOK_LAST: Duration = Duration::from_secs(1);
 
 /// Those of this process; null before the first job. Never freed: its threads do not end.
 static SPAWNER: AtomicPtr<Spawner> = AtomicPtr::new(ptr::null_mut());
-static STARTING: Mutex<()> = Mutex::new(());
+static STARTING: parking_lot::Mutex<()> = parking_lot::Mutex::new(());
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -133,12 +134,12 @@ impl Spawner {
                     break Some(job);
                 }
                 queue.n_idle += 1;
-                let timed_out = if queue.orphans.is_empty() {
-                    self.more.wait(&mut queue);
-                    false
+                let mut timed_out = false;
+                if queue.orphans.is_empty() {
+                    queue = self.more.wait(queue);
                 } else {
-                    self.more.wait_for(&mut queue, pause).timed_out()
-                };
+                    (queue, timed_out) = self.more.wait_for(queue, pause);
+                }
                 queue.n_idle -= 1;
                 if timed_out {
                     pause = (pause * 2).min(LOOK_LAST);
