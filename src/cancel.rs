@@ -27,11 +27,14 @@
 use std::any::Any;
 use std::cell::Cell;
 use std::fmt;
+use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
+
+use greenrt_arch::errno;
 
 use crate::park::{self, OsThread};
 use crate::record::Record;
@@ -474,6 +477,28 @@ pub fn shield<T>(f: impl FnOnce() -> T) -> T {
         .0
         .with(|limits| limits.set_own_shields(limits.own_shields.get() + 1));
     f()
+}
+
+/// See [`lowlevel::interrupts_as_errors`](crate::lowlevel::interrupts_as_errors).
+#[inline]
+pub(crate) fn as_errors<T>(f: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    match panic::catch_unwind(AssertUnwindSafe(f)) {
+        Ok(result) => result,
+        Err(payload) => Err(as_error(payload)),
+    }
+}
+
+#[cold]
+fn as_error(payload: Box<dyn Any + Send>) -> io::Error {
+    let error = if payload.is::<Cancelled>() {
+        errno::canceled()
+    } else if payload.is::<LimitPassed>() {
+        errno::timed_out()
+    } else {
+        panic::resume_unwind(payload)
+    };
+    Holder::current().with(|limits| limits.grace.set(None));
+    error
 }
 
 /// Asks a green thread to end; see [`lowlevel::cancel`](crate::lowlevel::cancel).

@@ -29,8 +29,9 @@
 //!   looks at a fresh thread's thread-locals, once in a process, and ends).
 //! - The first [`spawn`] outside any runtime starts the global one, with a worker for each CPU;
 //!   `GREENRT_WORKERS` sets another number.
-//! - [`offload`] makes calls that cannot yield on a small pool of OS threads. Workers and pool are
-//!   the only ones there are.
+//! - Children are started by OS threads of their own, one from the first child on, and at most one for
+//!   each CPU ([`process`]).
+//! - [`offload`] makes calls that cannot yield on a small pool of OS threads. There are no others.
 //! - [`Runtime::builder`] makes a runtime of its own.
 //!
 //! A spawned closure waits in its spawner's queue, from which an idle worker may take it. Once it
@@ -42,8 +43,9 @@
 //! # What waits without blocking
 //!
 //! [`sleep`], [`park`], [`JoinHandle::join`], the end of a [`scope`], everything in [`sync`] (channels,
-//! locks and the like, and [`select!`] over several of them), [`offload`], and every operation of
-//! [`lowlevel::Io`]. The crate `greenstd` mirrors std's modules on top of these. Whatever else
+//! locks and the like, and [`select!`] over several of them), [`offload`], children of [`process`],
+//! and every operation of [`lowlevel::Io`]. The crate `greenstd` mirrors std's modules on top of
+//! these, and the crate `greenlibc` makes std's own, and those of every crate, park. Whatever else
 //! blocks (std's own sockets, files, name resolution, a long computation) blocks the worker and
 //! with it the green threads that it runs: [`offload`] it; [`yield_now`] in a computation lets them
 //! have their turn. A call that succeeds without waiting spends one of 128 credits, and yields at
@@ -69,6 +71,14 @@
 //! [`timeout`] bounds any code in time: the call in which it waits unwinds when the time is up.
 //! Cancellation ([`lowlevel::cancel`]) works the same way; [`shield`] holds both back. Which calls
 //! can unwind so is written at each of them.
+//!
+//! # Forks
+//!
+//! In the child of a plain `fork` on a green thread there is that green thread and no other. It goes
+//! on: it may spawn, wait, become another program, or end. If it is not the closure of [`run`], the
+//! process ends when it and what it has spawned have. Runtimes whose workers have not come along take
+//! no more threads; the global one is started anew. What holds for every process of several OS
+//! threads holds here: a lock that another of them held stays locked.
 //!
 //! # Seeing what happens
 //!
@@ -102,6 +112,8 @@ mod cancel;
 mod clock;
 #[cfg(not(loom))]
 pub mod debug;
+#[cfg(not(loom))]
+mod fork;
 #[cfg(not(loom))]
 mod futex;
 #[cfg(not(loom))]
@@ -139,26 +151,47 @@ mod thread_locals;
 #[cfg(not(loom))]
 mod timer;
 #[cfg(not(loom))]
-mod wait_cell;
-#[cfg(not(loom))]
 mod wait_queue;
 
 /// Under the model checker only the files that argue about interleavings are built.
 #[cfg(loom)]
+mod model;
+#[cfg(loom)]
+mod wait_queue;
+#[cfg(loom)]
 mod futex {
-    mod lock;
-    mod table;
+    pub(crate) mod lock;
+    pub(crate) mod table;
 }
 #[cfg(loom)]
 mod park {
+    pub(crate) use crate::model::park::*;
+    pub(crate) mod reason;
     pub(crate) mod word;
 }
 #[cfg(loom)]
 mod scheduler {
+    pub(crate) use crate::model::scheduler::*;
     pub(crate) mod fresh;
     pub(crate) mod idle;
     pub(crate) mod inbox;
 }
+#[cfg(loom)]
+mod sync {
+    pub(crate) mod channel;
+    mod lock;
+    #[cfg(test)]
+    mod loom_tests;
+    mod poison;
+    mod raw_mutex;
+    mod rwlock;
+    mod wait;
+}
+#[cfg(loom)]
+use model::{cancel, clock, lowlevel};
+// For the files of greenstd that have models here.
+#[cfg(loom)]
+extern crate self as greenrt;
 
 /// The README's program, compiled and run.
 #[cfg(doctest)]

@@ -20,14 +20,25 @@ use crate::park;
 use crate::reactor;
 pub use crate::reactor::io::{Io, Retry};
 use crate::reactor::source::Direction;
+pub use crate::sync::poison::{Poison, PoisonWatch};
 use crate::thread::Thread;
 pub use crate::thread_data::{ThreadData, thread_data};
-pub use crate::wait_cell::WaitCell;
+use crate::thread_locals::ThreadLocals;
 
 /// Whether the caller is a green thread.
 #[inline]
 pub fn on_green_thread() -> bool {
     crate::scheduler::on_green_thread()
+}
+
+/// Whether the caller is the user's code on a green thread, and not the runtime's own; nor a signal
+/// handler on a stack of its own.
+///
+/// For those who stand in for functions of libc: what the runtime itself calls, on a green thread
+/// or not, is meant for the system, and must not come back to the runtime.
+#[inline]
+pub fn in_user_code() -> bool {
+    crate::scheduler::in_user_code()
 }
 
 /// Whether the caller is a green thread that shares the thread-locals of its worker with others.
@@ -58,6 +69,41 @@ pub fn spend_credit() {
 /// See [`Cancelled`](crate::Cancelled).
 pub fn cancel(thread: &Thread) {
     cancel::cancel(thread);
+}
+
+/// Whether green threads of the global runtime have, or will have, thread-locals of their own.
+///
+/// # Errors
+///
+/// Why not.
+pub fn has_private_thread_locals() -> io::Result<()> {
+    if ThreadLocals::from_env() == Some(ThreadLocals::Shared) {
+        let message = "GREENRT_THREAD_LOCALS=shared asks for shared ones";
+        return Err(io::Error::new(io::ErrorKind::Unsupported, message));
+    }
+    crate::thread_locals::choose(Some(ThreadLocals::Private)).map(drop)
+}
+
+/// Runs `f`, and makes an error of the unwinding by which cancellation or a time limit ends it:
+/// `ECANCELED`, or `ETIMEDOUT`. For those who are called by frames that must not be unwound.
+///
+/// Both come back at the next point. A panic goes on.
+///
+/// # Errors
+///
+/// Those of `f`, and these two.
+#[inline]
+pub fn interrupts_as_errors<T>(f: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    cancel::as_errors(f)
+}
+
+/// Says by which number the calling green thread knows itself, instead of by libc's `pthread_self`;
+/// zero: by that.
+///
+/// For those who stand in for libc's functions of threads. `pthread_getattr_np` takes it then. It
+/// belongs to the thread-locals of the caller.
+pub fn set_pthread_self(number: usize) {
+    greenrt_arch::thread_block::set_pthread_self(number);
 }
 
 /// Whether the calling thread unwinds because of a panic.
@@ -261,6 +307,12 @@ pub fn futex_wake(word: &AtomicU32, n: usize) -> usize {
     futex::wake(word.as_ptr().addr(), n)
 }
 
+/// As [`futex_wake`], for a word that may be gone when this is called: its address is looked for, and
+/// nothing else.
+pub fn futex_wake_at(address: usize, n: usize) -> usize {
+    futex::wake(address, n)
+}
+
 /// Unlocks a lock without letting those who wait for it starve.
 ///
 /// If the first thread that waits for `word` has waited for more than half a millisecond, or was
@@ -327,12 +379,12 @@ pub mod process {
         write_vectored,
     };
 
-    /// Runs `f` on the OS thread that starts children: it never ends, so a signal at the parent's
+    /// Runs `f` on an OS thread that starts children: these never end, so a signal at the parent's
     /// death ([`CommandExt`](crate::process::CommandExt)) does not come early, and whatever `f` waits
     /// for, no worker does.
     ///
     /// The caller parks until `f` has returned, and is not cancelled meanwhile: nothing that `f` has
-    /// started is lost. Others wait for the same thread, so `f` should do little.
+    /// started is lost. Others wait for the same threads, so `f` should do little, and not call this.
     ///
     /// # Errors
     ///
@@ -350,8 +402,8 @@ pub mod process {
     /// Waits until something has become of one of these children, for no longer than `timeout`;
     /// `None`: nothing has. As [`look`] otherwise.
     ///
-    /// The end of one process wakes the caller at once. Nothing tells of the rest (any child, a group,
-    /// a child that is stopped), nor of any where the system has no descriptors for processes or has
+    /// The end of one process, asked for by its number, wakes the caller at once. Nothing tells of the
+    /// rest (any child, a group, a child that is stopped), nor of any where the system has no descriptors for processes or has
     /// none left: there the caller looks every 16 milliseconds, and more often at first.
     ///
     /// A point of cancellation.

@@ -4,7 +4,10 @@
 //! take their atomics from here, so that `--cfg loom` explores every order of them.
 
 #[cfg(not(loom))]
-pub(crate) use std::sync::atomic;
+pub(crate) use std::{hint, sync::atomic};
+
+#[cfg(loom)]
+pub(crate) use loom::hint;
 
 #[cfg(loom)]
 pub(crate) mod atomic {

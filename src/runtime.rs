@@ -18,23 +18,26 @@ use std::fmt;
 use std::io;
 use std::num::NonZeroUsize;
 use std::panic::Location;
+use std::ptr;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, fence};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, fence};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use greenrt_arch::overflow::{self, AltStack};
 use greenrt_arch::stack::Class;
 use greenrt_arch::thread_block::Support;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::clock::Clock;
 use crate::debug;
+use crate::fork;
 use crate::futex;
 use crate::os_thread;
 use crate::park::reason::Reason;
 use crate::park::word::{CLAIM_WOKEN, Ends};
 use crate::park::{self, Episode, Target};
+use crate::reactor::Slots;
 use crate::record::{Kin, RecordRef, Start, arena, packet};
 use crate::scheduler::idle::Search;
 use crate::scheduler::worker::{Local, Shared};
@@ -64,6 +67,10 @@ pub(crate) struct Core {
     /// What makes thread-locals for each green thread; `None`: they have the worker's.
     thread_locals: Option<&'static Support>,
     next_worker: AtomicUsize,
+    /// The index of the one worker that has come along a fork, if there was one.
+    survivor: OnceLock<usize>,
+    /// The number of forks that had been when it was made, or came along.
+    generation: AtomicU32,
     shutting_down: AtomicBool,
     shutdown_deadline: OnceLock<Instant>,
     manual: Mutex<ManualIdle>,
@@ -77,8 +84,14 @@ struct Exited {
     dropper: Option<Target>,
 }
 
+/// What keeps other threads out while one forks.
+pub(crate) struct Held<'a> {
+    pub(crate) manual: MutexGuard<'a, ManualIdle>,
+    pub(crate) slots: MutexGuard<'a, Slots>,
+}
+
 /// Which workers wait for a manual clock, and until when.
-struct ManualIdle {
+pub(crate) struct ManualIdle {
     waiting: Vec<Option<Option<u64>>>,
 }
 
@@ -88,6 +101,7 @@ impl Core {
         overflow::install(debug::describe_overflow)?;
         let thread_locals = thread_locals::choose(options.thread_locals)?;
         futex::hook::install();
+        fork::install()?;
         let number = NUMBERS.fetch_add(1, Relaxed);
         let workers = (0..n_workers)
             .map(|index| Ok(Arc::new(Shared::new(index, number)?)))
@@ -101,6 +115,8 @@ impl Core {
             shutdown_timeout: options.shutdown_timeout,
             n_spawned_outside: AtomicUsize::new(0),
             next_worker: AtomicUsize::new(0),
+            survivor: OnceLock::new(),
+            generation: AtomicU32::new(fork::generation()),
             shutting_down: AtomicBool::new(false),
             shutdown_deadline: OnceLock::new(),
             manual: Mutex::new(ManualIdle {
@@ -112,7 +128,34 @@ impl Core {
 
     #[inline]
     pub(crate) fn workers(&self) -> &[Arc<Shared>] {
-        &self.workers
+        match self.survivor.get() {
+            None => &self.workers,
+            Some(&index) => &self.workers[index..=index],
+        }
+    }
+
+    /// Whether it was left behind in the process of which this one is a fork.
+    #[inline]
+    pub(crate) fn is_lost(&self) -> bool {
+        self.generation.load(Relaxed) != fork::generation()
+    }
+
+    /// Keeps other threads out of what worker `index` and the others share.
+    pub(crate) fn hold(&self, index: usize) -> Held<'_> {
+        Held {
+            manual: self.manual.lock(),
+            slots: self.workers[index].reactor.hold(),
+        }
+    }
+
+    /// In the child of a fork: worker `index` alone has come along, with one green thread.
+    pub(crate) fn survive(&self, index: usize, manual: &mut ManualIdle) {
+        // Set by an earlier fork, to the same.
+        let _ = self.survivor.set(index);
+        self.generation.store(fork::generation(), Relaxed);
+        // The others do not hold a manual clock back.
+        manual.waiting.fill(Some(None));
+        manual.waiting[index] = None;
     }
 
     pub(crate) fn search(&self) -> &Search {
@@ -139,12 +182,13 @@ impl Core {
         let index = worker.unwrap_or_else(|| {
             // Where the fewest are bound; equals take turns.
             let turn = self.next_worker.fetch_add(1, Relaxed);
-            let order = (0..self.workers.len()).map(|n| (turn + n) % self.workers.len());
-            let least = order.min_by_key(|&index| self.workers[index].n_bound());
+            let workers = self.workers();
+            let order = (0..workers.len()).map(|n| (turn + n) % workers.len());
+            let least = order.min_by_key(|&index| workers[index].n_bound());
             least.unwrap_or(0)
         });
         // SAFETY: new, so in no queue; this is the scheduler's reference.
-        unsafe { self.workers[index].push_spawned(record) };
+        unsafe { self.workers()[index].push_spawned(record) };
     }
 
     /// After a spawn: wakes a worker to search, if one sleeps and none searches.
@@ -157,9 +201,10 @@ impl Core {
 
     #[cold]
     fn wake_one(&self, not: usize) {
-        let n = self.workers.len();
+        let workers = self.workers();
+        let n = workers.len();
         for offset in 1..n {
-            let worker = &self.workers[(not + offset) % n];
+            let worker = &workers[(not + offset) % n];
             if worker.sleeper.notify() {
                 return worker.reactor.wake();
             }
@@ -195,7 +240,7 @@ impl Core {
         fence(Acquire);
         let over = self.n_live() == 0 || self.time_left() == Some(Duration::ZERO);
         if over {
-            self.workers.iter().for_each(|worker| worker.notify());
+            self.workers().iter().for_each(|worker| worker.notify());
         }
         over
     }
@@ -212,7 +257,7 @@ impl Core {
         self.shutdown_deadline.get_or_init(|| deadline);
         self.shutting_down.store(true, Release);
         self.cancel_all();
-        self.workers.iter().for_each(|worker| worker.notify());
+        self.workers().iter().for_each(|worker| worker.notify());
     }
 
     /// Asks every started green thread of this runtime to end. Those that start later see that it
@@ -262,7 +307,7 @@ impl Core {
         if nearest.is_some_and(|at| at <= clock.now_ns()) {
             return false;
         }
-        let quiet = self.workers.iter().all(|w| {
+        let quiet = self.workers().iter().all(|w| {
             // Our own descriptors too: a sibling may have written since we looked.
             let waits = !w.has_mail() && w.fresh.is_empty() && !w.reactor.has_events();
             waits && (w.index == index || w.sleeper.is_sleeping())
@@ -368,6 +413,8 @@ pub struct Runtime {
     core: Arc<Core>,
     /// The OS threads of its workers.
     threads: Vec<std::thread::JoinHandle<()>>,
+    /// The number of forks that had been when it was made.
+    generation: u32,
 }
 
 impl Runtime {
@@ -421,7 +468,7 @@ impl Runtime {
 
     /// How many workers it has.
     pub fn n_workers(&self) -> usize {
-        self.core.workers.len()
+        self.core.workers().len()
     }
 
     /// Whether its green threads have thread-locals of their own.
@@ -489,6 +536,13 @@ impl fmt::Debug for Runtime {
 
 impl Drop for Runtime {
     fn drop(&mut self) {
+        if self.generation != fork::generation() {
+            // They have not come along a fork, and libc knows nothing of them.
+            std::mem::forget(std::mem::take(&mut self.threads));
+        }
+        if self.core.is_lost() {
+            return std::mem::forget(Arc::clone(&self.core));
+        }
         self.core.begin_shutdown();
         if with_local(|local| Arc::ptr_eq(local.runtime(), &self.core)) == Some(true) {
             // Dropped by one of its own green threads, which cannot wait for itself to end. The
@@ -568,6 +622,7 @@ impl RuntimeBuilder {
         let mut runtime = Runtime {
             core,
             threads: Vec::with_capacity(n_workers),
+            generation: fork::generation(),
         };
         for index in 0..n_workers {
             let core = Arc::clone(&runtime.core);
@@ -610,18 +665,42 @@ fn work(core: Arc<Core>, index: usize) {
 ///
 /// If it cannot be started; the next call tries again.
 pub(crate) fn global() -> io::Result<&'static Runtime> {
-    static GLOBAL: OnceLock<Runtime> = OnceLock::new();
-    static STARTING: Mutex<()> = Mutex::new(());
-    if let Some(runtime) = GLOBAL.get() {
+    if let Some(runtime) = known_global() {
         return Ok(runtime);
     }
     let _section = Section::enter_green();
     let _starting = STARTING.lock();
-    if let Some(runtime) = GLOBAL.get() {
+    if let Some(runtime) = known_global() {
         return Ok(runtime);
     }
-    let runtime = Runtime::builder().build()?;
-    Ok(GLOBAL.get_or_init(|| runtime))
+    let runtime = Box::leak(Box::new(Runtime::builder().build()?));
+    // Release: pairs with the acquire in `known_global`.
+    GLOBAL.store(runtime, Release);
+    Ok(runtime)
+}
+
+/// Null before it starts. Never freed.
+static GLOBAL: AtomicPtr<Runtime> = AtomicPtr::new(ptr::null_mut());
+static STARTING: Mutex<()> = Mutex::new(());
+
+#[inline]
+#[expect(unsafe_code, reason = "a static that the child of a fork forgets")]
+fn known_global() -> Option<&'static Runtime> {
+    // SAFETY: null, or what `global` has leaked.
+    unsafe { GLOBAL.load(Acquire).as_ref() }
+}
+
+/// Keeps others from starting the global runtime.
+pub(crate) fn hold_starting() -> MutexGuard<'static, ()> {
+    STARTING.lock()
+}
+
+/// In the child of a fork: the next one who needs the global runtime starts another, unless a worker
+/// of it has come along.
+pub(crate) fn forget_lost_global() {
+    if known_global().is_some_and(|global| global.core.is_lost()) {
+        GLOBAL.store(ptr::null_mut(), Relaxed);
+    }
 }
 
 /// Runs `f` as the first green thread of a runtime whose one worker is the calling OS thread.

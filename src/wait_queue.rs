@@ -214,5 +214,5 @@ impl<D> WaitList<D> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests;

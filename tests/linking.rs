@@ -8,8 +8,19 @@
 use std::path::Path;
 use std::process::Command;
 
-/// Builds `tests/programs` and runs it; what it says on both streams.
+/// Builds the program of `tests/programs` and runs it; what it says on both streams.
 fn build_and_run(name: &str, flags: &str, arguments: &[&str], profile: &str) -> (String, String) {
+    build_and_run_one("greenrt-test-programs", name, flags, arguments, profile)
+}
+
+/// As `build_and_run`, for one of several programs.
+fn build_and_run_one(
+    program: &str,
+    name: &str,
+    flags: &str,
+    arguments: &[&str],
+    profile: &str,
+) -> (String, String) {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let built = Command::new(env!("CARGO"))
         .args([
@@ -18,6 +29,8 @@ fn build_and_run(name: &str, flags: &str, arguments: &[&str], profile: &str) -> 
             "--locked",
             "--package",
             "greenrt-test-programs",
+            "--bin",
+            program,
         ])
         .args([
             "--manifest-path",
@@ -33,10 +46,10 @@ fn build_and_run(name: &str, flags: &str, arguments: &[&str], profile: &str) -> 
         .unwrap();
     let text = String::from_utf8_lossy(&built.stderr);
     assert!(built.status.success(), "{name}: {text}");
-    let program = target.join(profile).join("greenrt-test-programs");
     let ran = Command::new("timeout")
         .arg("60")
-        .arg(program)
+        .arg(target.join(profile).join(program))
+        .env("GREENRT_WORKERS", "1")
         .env_remove("GREENRT_THREAD_LOCALS")
         .output()
         .unwrap();
@@ -60,14 +73,27 @@ fn at_a_fixed_address() {
 
 #[test]
 fn optimised_as_one_and_stripped_and_without_unwinding() {
-    let settings = [
-        "--release",
-        "--config=profile.release.lto=\"fat\"",
-        "--config=profile.release.codegen-units=1",
-        "--config=profile.release.strip=true",
-        "--config=profile.release.panic=\"abort\"",
-    ];
-    assert_private(build_and_run("whole", "", &settings, "release"));
+    assert_private(build_and_run("whole", "", &WHOLE, "release"));
+}
+
+const WHOLE: [&str; 5] = [
+    "--release",
+    "--config=profile.release.lto=\"fat\"",
+    "--config=profile.release.codegen-units=1",
+    "--config=profile.release.strip=true",
+    "--config=profile.release.panic=\"abort\"",
+];
+
+/// In one that is patched every function of greenlibc is the one that is called.
+#[test]
+fn patched() {
+    for (name, flags, settings, profile) in [
+        ("fixed", "-C relocation-model=static", &[][..], "debug"),
+        ("whole", "", &WHOLE, "release"),
+    ] {
+        let (out, err) = build_and_run_one("patched", name, flags, settings, profile);
+        assert_eq!((&*out, &*err), ("green\n", ""));
+    }
 }
 
 /// The symbols by which blocks are made are not there to be found: it says so, and shares.

@@ -17,6 +17,7 @@
 //! | [`errno`]        | the few errors the runtime makes itself                              |
 //! | [`clock`]        | monotonic time, CPU time                                             |
 //! | [`futex`]        | the kernel's futex, and the place in front of it                     |
+//! | [`fork`]         | what must happen around a fork                                       |
 //! | [`usage`]        | what the process holds, for tests and benchmarks                     |
 //! | [`page`]         | the size of a page                                                   |
 //!
@@ -46,6 +47,7 @@ pub mod context;
 pub mod epoll;
 pub mod errno;
 pub mod fd;
+pub mod fork;
 pub mod futex;
 mod os;
 pub mod overflow;

@@ -49,6 +49,7 @@ mod slot;
 
 pub use class::Class;
 pub use depot::{ClassStats, Stats, give_back, stats, take, touch};
+pub(crate) use depot::{Held, hold};
 pub use guard::Kind as GuardKind;
 pub use slot::Slot;
 

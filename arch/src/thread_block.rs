@@ -96,14 +96,14 @@ mod glibc;
     target_env = "gnu",
     not(target_feature = "crt-static")
 )))]
-pub use absent::{Block, Support, support};
+pub use absent::{Block, Support, set_pthread_self, support};
 #[cfg(all(
     target_os = "linux",
     target_arch = "x86_64",
     target_env = "gnu",
     not(target_feature = "crt-static")
 ))]
-pub use glibc::{Block, Support, support};
+pub use glibc::{Block, Support, set_pthread_self, support};
 
 use std::fmt;
 

@@ -63,6 +63,19 @@ impl<T> Lock<T> {
         unsafe { self.word.release() };
     }
 
+    /// Makes it as new.
+    ///
+    /// # Safety
+    ///
+    /// There is no other thread, and the caller neither holds the lock nor uses the value.
+    #[cfg(not(loom))]
+    pub(crate) unsafe fn renew(&self, value: T) {
+        self.word.renew();
+        // SAFETY: nobody else uses the value. What it was is left as it is: it may be half-way
+        // through some change.
+        unsafe { self.value.get().write(value) };
+    }
+
     /// The value, for whoever has acquired the lock.
     #[inline]
     pub(crate) fn value(&self) -> *mut T {
@@ -138,6 +151,10 @@ mod word {
             Word(AtomicU32::new(FREE))
         }
 
+        pub(super) fn renew(&self) {
+            self.0.store(FREE, Relaxed);
+        }
+
         #[inline]
         fn try_acquire(&self) -> bool {
             // Acquire: pairs with the release in `release`.
@@ -183,26 +200,26 @@ mod word {
 
 /// The model checker's own lock, whose guard is kept beside it.
 #[cfg(loom)]
-mod model {
+pub(crate) mod model {
     use std::cell::UnsafeCell;
     use std::mem;
 
     use loom::sync::{Mutex, MutexGuard};
 
-    pub(super) struct Word {
+    pub(crate) struct Word {
         mutex: Mutex<()>,
         guard: UnsafeCell<Option<MutexGuard<'static, ()>>>,
     }
 
     impl Word {
-        pub(super) fn new() -> Self {
+        pub(crate) fn new() -> Self {
             Word {
                 mutex: Mutex::new(()),
                 guard: UnsafeCell::new(None),
             }
         }
 
-        pub(super) fn acquire(&self) {
+        pub(crate) fn acquire(&self) {
             let guard = self.mutex.lock().unwrap();
             // SAFETY: the guard does not outlive the lock: models release what they acquire.
             let guard =
@@ -214,7 +231,7 @@ mod model {
         /// # Safety
         ///
         /// The caller has acquired it.
-        pub(super) unsafe fn release(&self) {
+        pub(crate) unsafe fn release(&self) {
             // SAFETY: only who has acquired the lock touches this.
             let guard = unsafe { (*self.guard.get()).take() };
             drop(guard);

@@ -118,6 +118,16 @@ pub(crate) fn wake(address: usize, n: usize) -> usize {
     n_woken
 }
 
+/// In the child of a fork: those who wait are the parent's.
+///
+/// # Safety
+///
+/// As [`Table::forget_all`].
+pub(crate) unsafe fn forget_all() {
+    // SAFETY: the caller's promise.
+    unsafe { TABLE.forget_all() };
+}
+
 /// Gives a word to whoever has waited too long, or else sets it free; see [`Table::hand_over`].
 pub(crate) fn hand_over(address: usize, free: impl FnOnce()) -> Waited {
     let now = std::cell::OnceCell::new();

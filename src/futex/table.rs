@@ -420,6 +420,28 @@ fn hash(address: usize) -> usize {
         .rotate_left(BITS_MAX) as usize
 }
 
+#[cfg(not(loom))]
+impl<T> Table<T> {
+    /// Forgets all who wait.
+    ///
+    /// # Safety
+    ///
+    /// There is no other thread, and the caller holds no lock of the table. Nobody who is queued goes
+    /// on.
+    pub(crate) unsafe fn forget_all(&self) {
+        let used = self.mask.load(Relaxed) + 1;
+        for bucket in &self.buckets[..used] {
+            // SAFETY: the caller's promise.
+            unsafe { bucket.0.renew(Chain::new()) };
+        }
+        for count in &self.counts {
+            count.waiters.store(0, Relaxed);
+            count.in_kernel.store(0, Relaxed);
+        }
+        self.grows.store(false, Relaxed);
+    }
+}
+
 impl<T: Claim> Table<T> {
     fn count(&self, address: usize) -> &Count {
         &self.counts[hash(address) & (N_COUNTS - 1)]

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::os::fd::RawFd;
 
+use super::word::Ends;
+
 const KIND_SHIFT: u32 = 56;
 const DETAIL: u64 = (1 << KIND_SHIFT) - 1;
 
@@ -52,7 +54,10 @@ kinds! {
     BARRIER = 26, "a barrier";
     ONE_SHOT = 27, "a value to be set";
     RELOCK = 28, "a mutex, not cancellable here";
-    OFFLOAD = 29, "an offloaded call";
+    LOST = 29, "nothing: it has not come along a fork";
+    OFFLOAD = 30, "an offloaded call";
+    SEND_HELD = 31, "room in a channel, not cancellable here";
+    RECEIVE_HELD = 32, "a message, not cancellable here";
 }
 
 impl Reason {
@@ -68,12 +73,30 @@ impl Reason {
         Reason(Self::WRITE.0 | u64::from(fd.cast_unsigned()))
     }
 
+    #[inline(always)]
+    pub(crate) fn send(ends: Ends) -> Self {
+        if ends.by_cancel {
+            Self::SEND
+        } else {
+            Self::SEND_HELD
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn receive(ends: Ends) -> Self {
+        if ends.by_cancel {
+            Self::RECEIVE
+        } else {
+            Self::RECEIVE_HELD
+        }
+    }
+
     /// Whether a thread with this reason has an open episode, unless it was just woken.
     pub(crate) fn is_wait(self) -> bool {
         let kind = Reason(self.0 & !DETAIL);
         !matches!(
             kind,
-            Self::FRESH | Self::RUNNABLE | Self::RUNNING | Self::ENDED | Self::STACK
+            Self::FRESH | Self::RUNNABLE | Self::RUNNING | Self::ENDED | Self::STACK | Self::LOST
         )
     }
 

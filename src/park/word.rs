@@ -150,6 +150,12 @@ impl WaitWord {
         false
     }
 
+    /// Closes the episode for good, for an owner that never goes on.
+    #[cfg(not(loom))]
+    pub(crate) fn lose(&self) {
+        self.0.fetch_and(TOKEN | CANCEL, Relaxed);
+    }
+
     /// Leaves a token, or ends an episode that waits for one. `true`: the caller must make the
     /// owner runnable.
     #[inline]

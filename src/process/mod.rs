@@ -27,12 +27,13 @@
 //! works on every worker and on every thread. Where there are no such descriptors, or none are left, a
 //! wait looks at the child every few milliseconds instead.
 //!
-//! All green threads start their children by way of one OS thread, which begins with the first child
-//! and ends with the process. For one thing, starting a child stops the thread that does so until the
+//! Green threads start their children by way of OS threads that do nothing else and end with the
+//! process: one from the first child on, and more, up to one for each CPU, when several are started at
+//! once. For one thing, starting a child stops the thread that does so until the
 //! child has become its program, and a worker would keep its green threads waiting. For another, a
 //! signal at the parent's death ([`CommandExt::parent_death_signal`]) is bound to the thread that
 //! started the child, and not to the process. What a child inherits from a *thread* (CPU affinity,
-//! priority) is therefore that thread's, which has it from the thread that started the first child.
+//! priority) is therefore that of such a thread, which has it from a thread that started a child.
 
 mod child;
 mod command;
@@ -47,7 +48,7 @@ pub use greenrt_arch::process::signal;
 
 pub use self::child::{Child, OnDrop};
 pub use self::command::Command;
-pub(crate) use self::spawner::on_spawning_thread;
+pub(crate) use self::spawner::{forget, hold_starting, on_spawning_thread};
 pub(crate) use self::waiting::wait_for;
 
 /// What can be asked of a child before it starts, beyond std. `greenstd::process::Command` has it.
@@ -56,7 +57,8 @@ pub trait CommandExt {
     /// `None` takes it back.
     ///
     /// The kernel does it, so it works even if nothing in this process runs any more. It ends
-    /// where the child becomes a program that changes its user, or asks for another signal.
+    /// where the child becomes a program that changes its user, or asks for another signal. Such a
+    /// child is started by `fork`, which takes the longer the more memory this process has.
     ///
     /// # Errors
     ///

@@ -12,6 +12,7 @@ use greenrt_arch::{errno, fd};
 
 use super::source::{Direction, Source};
 use crate::cancel;
+use crate::fork;
 use crate::park::{self, Ended};
 use crate::scheduler::{self, Section};
 
@@ -76,7 +77,8 @@ struct Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        self.source.close(!self.shared.load(Relaxed));
+        let may_be_shared = self.shared.load(Relaxed) || fork::has_forked();
+        self.source.close(!may_be_shared);
     }
 }
 
@@ -161,6 +163,13 @@ impl<T: AsFd> Io<T> {
     /// A handle that has those who wait for this descriptor try again; see [`Retry`].
     pub fn retry(&self) -> Retry {
         Retry(Arc::downgrade(&self.registration.source))
+    }
+
+    /// Takes it out of the reactor for good, before somebody else closes the descriptor. Whoever
+    /// waits tries its operation once more, which must not use the descriptor then.
+    pub fn stop_watching(&self) {
+        let shared = self.registration.shared.load(Relaxed);
+        self.registration.source.retire(!shared);
     }
 
     /// Unwraps it, no longer registered.

@@ -10,23 +10,34 @@
 //! An event names its source by a slot and the slot's generation. A registration may outlive its
 //! descriptor (a duplicate keeps it alive), and events may still be on their way when a source
 //! closes: their generation is an old one, and they are dropped.
+//!
+//! # Forks
+//!
+//! The child of a fork shares epoll with its parent, and whatever it registered, or took out, would be
+//! the parent's. So the one worker that goes on there gets another poller ([`Reactor::renew`]), and the
+//! reactors of the others, which do not, are not touched again: they are *stale*. Each source finds
+//! out for itself that its registration is the parent's (`source.rs`).
+
+#![expect(unsafe_code, reason = "the poller is replaced in the child of a fork")]
 
 pub(crate) mod io;
 pub(crate) mod source;
 
 use std::io as std_io;
 use std::os::fd::{AsFd, RawFd};
+use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize};
 use std::time::Duration;
 
 use greenrt_arch::epoll;
 use mio::event::Source as _;
 use mio::unix::SourceFd;
 use mio::{Interest, Token};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
+use crate::fork;
 use source::Source;
 
 /// The token of the waker.
@@ -61,15 +72,36 @@ pub(crate) struct Readiness {
 
 /// See the module's documentation.
 pub(crate) struct Reactor {
-    poll: Mutex<mio::Poll>,
-    registry: mio::Registry,
-    waker: mio::Waker,
+    /// A box; null if there was none to be had in the child of a fork.
+    poller: AtomicPtr<Poller>,
+    /// The number of forks that had been when it was made.
+    generation: AtomicU32,
     sources: Mutex<Slots>,
     n_sources: AtomicUsize,
 }
 
+struct Poller {
+    poll: Mutex<mio::Poll>,
+    registry: mio::Registry,
+    waker: mio::Waker,
+}
+
+impl Poller {
+    fn new() -> std_io::Result<Box<Self>> {
+        let poll = mio::Poll::new()?;
+        let registry = poll.registry().try_clone()?;
+        let waker = mio::Waker::new(&registry, Token(WAKER))?;
+        Ok(Box::new(Poller {
+            poll: Mutex::new(poll),
+            registry,
+            waker,
+        }))
+    }
+}
+
+/// Who is registered.
 #[derive(Default)]
-struct Slots {
+pub(crate) struct Slots {
     slots: Vec<Slot>,
     free: Vec<u32>,
 }
@@ -81,22 +113,71 @@ struct Slot {
 
 impl Reactor {
     pub(crate) fn new() -> std_io::Result<Self> {
-        let poll = mio::Poll::new()?;
-        let registry = poll.registry().try_clone()?;
-        let waker = mio::Waker::new(&registry, Token(WAKER))?;
         Ok(Reactor {
-            poll: Mutex::new(poll),
-            registry,
-            waker,
+            poller: AtomicPtr::new(Box::into_raw(Poller::new()?)),
+            generation: AtomicU32::new(fork::generation()),
             sources: Mutex::new(Slots::default()),
             n_sources: AtomicUsize::new(0),
         })
     }
 
+    #[inline]
+    fn poller(&self) -> &Poller {
+        let poller = self.poller.load(Relaxed);
+        if poller.is_null() {
+            no_poller();
+        }
+        // SAFETY: a box that is freed by `drop`, and by `renew`, whose caller promises that nobody is
+        // in here.
+        unsafe { &*poller }
+    }
+
+    /// Whether it belongs to a worker that has not come along a fork.
+    fn is_stale(&self) -> bool {
+        self.generation.load(Relaxed) != fork::generation()
+    }
+
+    /// Keeps others from registering anything.
+    pub(crate) fn hold(&self) -> MutexGuard<'_, Slots> {
+        self.sources.lock()
+    }
+
+    /// In the child of a fork, for the worker that goes on: forgets everything, and has a poller of its
+    /// own from now on. `slots` are its own.
+    ///
+    /// # Safety
+    ///
+    /// There is no other thread, and the caller is not in the middle of a method of this type.
+    pub(crate) unsafe fn renew(&self, slots: &mut Slots) {
+        for (index, slot) in slots.slots.iter_mut().enumerate() {
+            slot.generation = slot.generation.wrapping_add(1);
+            if let Some(source) = slot.source.take() {
+                // It may be the last reference, and its lock may be held by somebody who is not here.
+                std::mem::forget(source);
+                slots.free.push(index as u32);
+            }
+        }
+        self.n_sources.store(0, Relaxed);
+        self.generation.store(fork::generation(), Relaxed);
+        // First the old one, which leaves room for descriptors. The parent has its own.
+        let old = self.poller.swap(ptr::null_mut(), Relaxed);
+        if !old.is_null() {
+            // SAFETY: a box, and nobody is in it, says the caller.
+            drop(unsafe { Box::from_raw(old) });
+        }
+        // Without one the child may still become another program, or end.
+        if let Ok(new) = Poller::new() {
+            self.poller.store(Box::into_raw(new), Relaxed);
+        }
+    }
+
     /// Wakes the worker out of `poll`, or makes its next one return at once.
     #[cold]
     pub(crate) fn wake(&self) {
-        if let Err(error) = self.waker.wake() {
+        if self.is_stale() {
+            return;
+        }
+        if let Err(error) = self.poller().waker.wake() {
             // The worker might sleep for ever; nobody can go on without it.
             eprintln!("greenrt: cannot wake a worker: {error}");
             std::process::abort();
@@ -112,12 +193,13 @@ impl Reactor {
     /// Whether events wait to be looked at. Takes none of them.
     pub(crate) fn has_events(&self) -> bool {
         // What cannot be asked is taken for yes.
-        greenrt_arch::fd::wait(self.registry.as_fd(), false, Some(Duration::ZERO)).unwrap_or(true)
+        let registry = self.poller().registry.as_fd();
+        greenrt_arch::fd::wait(registry, false, Some(Duration::ZERO)).unwrap_or(true)
     }
 
     /// Waits until there are events, and takes none of them.
     pub(crate) fn wait(&self, timeout: Option<Duration>) {
-        let _ = greenrt_arch::fd::wait(self.registry.as_fd(), false, timeout);
+        let _ = greenrt_arch::fd::wait(self.poller().registry.as_fd(), false, timeout);
     }
 
     /// Registers a source, so that its events come to this worker: all, or those that concern reading.
@@ -146,13 +228,14 @@ impl Reactor {
         };
         let mut mio_source = SourceFd(&fd);
         let mio_token = Token(token as usize);
-        let mut registered = mio_source.register(&self.registry, mio_token, interests);
+        let registry = &self.poller().registry;
+        let mut registered = mio_source.register(registry, mio_token, interests);
         if registered
             .as_ref()
             .is_err_and(|e| e.kind() == std_io::ErrorKind::AlreadyExists)
         {
             // An earlier registration of the same file under the same number was left behind.
-            registered = mio_source.reregister(&self.registry, mio_token, interests);
+            registered = mio_source.reregister(registry, mio_token, interests);
         }
         match registered {
             Ok(()) => Ok(token),
@@ -167,15 +250,18 @@ impl Reactor {
     /// already comes as an event.
     fn watch_all(&self, token: u64, fd: RawFd) -> std_io::Result<()> {
         let interests = greenrt_arch::all_interests!(Interest);
-        SourceFd(&fd).reregister(&self.registry, Token(token as usize), interests)
+        SourceFd(&fd).reregister(&self.poller().registry, Token(token as usize), interests)
     }
 
     /// Takes a source out. `close`: the descriptor is about to be closed and has no duplicates, so
     /// the system forgets it by itself.
     fn deregister(&self, token: u64, fd: RawFd, close: bool) {
+        if self.is_stale() {
+            return;
+        }
         if !close {
             // An error means that it is not registered, which is what we want.
-            let _ = SourceFd(&fd).deregister(&self.registry);
+            let _ = SourceFd(&fd).deregister(&self.poller().registry);
         }
         self.forget(token);
     }
@@ -215,8 +301,8 @@ impl Reactor {
     /// Looks at the events, waiting for at most `timeout`, and makes runnable whom they concern.
     pub(crate) fn poll(&self, events: &mut Events, timeout: Option<Duration>) {
         let looked = match &mut events.portable {
-            None => epoll::wait(self.registry.as_fd(), &mut events.precise, timeout),
-            Some(portable) => match self.poll.lock().poll(portable, timeout) {
+            None => epoll::wait(self.poller().registry.as_fd(), &mut events.precise, timeout),
+            Some(portable) => match self.poller().poll.lock().poll(portable, timeout) {
                 Err(error) if error.kind() == std_io::ErrorKind::Interrupted => return,
                 looked => looked,
             },
@@ -292,6 +378,22 @@ impl Reactor {
             }
         }
     }
+}
+
+impl Drop for Reactor {
+    fn drop(&mut self) {
+        let poller = *self.poller.get_mut();
+        if !poller.is_null() {
+            // SAFETY: a box, of which this is the owner.
+            drop(unsafe { Box::from_raw(poller) });
+        }
+    }
+}
+
+#[cold]
+fn no_poller() -> ! {
+    eprintln!("greenrt: the child of a fork cannot wait: it had no descriptors for that");
+    std::process::abort();
 }
 
 impl Slots {

@@ -48,9 +48,10 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32};
 
 use greenrt_arch::context;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::{Reactor, Readiness};
+use crate::fork;
 use crate::park::reason::Reason;
 use crate::park::word::{CLAIM_WOKEN, Ends};
 use crate::park::{Ended, Episode, Target, Wake};
@@ -147,6 +148,8 @@ struct State {
     /// Somebody is registering it, or taking it from its old home.
     moving: bool,
     closed: bool,
+    /// The number of forks that had been when it was registered, or waited for, last.
+    generation: u32,
     writers: Waiting,
 }
 
@@ -171,6 +174,12 @@ impl State {
         self.n_foreign < MOVE_AFTER || self.moving
     }
 
+    /// Whether all that it says is about the process of which this one is a fork.
+    #[inline]
+    fn is_parents(&self) -> bool {
+        self.generation != fork::generation()
+    }
+
     fn waiting(&mut self, direction: Direction) -> &mut Waiting {
         match direction {
             Direction::Read => &mut self.readers,
@@ -193,12 +202,39 @@ impl Source {
                 n_foreign: 0,
                 moving: false,
                 closed: false,
+                generation: fork::generation(),
             }),
         })
     }
 
     pub(crate) fn fd(&self) -> RawFd {
         self.fd
+    }
+
+    /// In the child of a fork: whoever waits has not come along, and where it is registered nobody
+    /// looks. What can be done is not known again.
+    #[cold]
+    fn forget_parent(&self, state: &mut State) {
+        state.generation = fork::generation();
+        state.readers = Waiting::new();
+        state.writers = Waiting::new();
+        state.n_foreign = 0;
+        state.moving = false;
+        if let Some(home) = state.home.take() {
+            // Its last reference might close descriptors of a reactor that somebody is in.
+            std::mem::forget(home);
+        }
+        self.readiness.store(READ | WRITE, Relaxed);
+    }
+
+    /// The state, of this process.
+    #[inline]
+    fn state(&self) -> MutexGuard<'_, State> {
+        let mut state = self.state.lock();
+        if state.is_parents() {
+            self.forget_parent(&mut state);
+        }
+        state
     }
 
     /// What an operation should try with; `None`: it would block.
@@ -250,7 +286,7 @@ impl Source {
     #[cold]
     fn wake_one(&self, direction: Direction) {
         let _section = Section::enter_green();
-        let wake = self.next_waiter(&mut self.state.lock(), direction);
+        let wake = self.next_waiter(&mut self.state(), direction);
         if let Some(wake) = wake {
             wake.wake();
         }
@@ -312,7 +348,7 @@ impl Source {
         if before & (HAS_READERS | HAS_WRITERS) == 0 {
             return;
         }
-        let mut state = self.state.lock();
+        let mut state = self.state();
         if event.end {
             return self.wake_all(&mut state);
         }
@@ -428,7 +464,7 @@ impl Source {
             self.watch_writes()?;
         }
         loop {
-            let mut state = self.state.lock();
+            let mut state = self.state();
             if state.home.is_none() && !state.moving && !state.closed {
                 drop(state);
                 match with_local(|local| Arc::clone(local.shared())) {
@@ -450,7 +486,7 @@ impl Source {
 
     /// Takes the waiter of a select out, if it is still in.
     pub(crate) fn leave(&self, direction: Direction, waiter: Pin<&Waiter>) {
-        let mut state = self.state.lock();
+        let mut state = self.state();
         let waiting = state.waiting(direction);
         waiting.more.remove(waiter);
         if waiting.is_empty() {
@@ -486,7 +522,7 @@ impl Source {
 
     fn settle_at(self: &Arc<Self>, here: Arc<Shared>) -> io::Result<()> {
         {
-            let mut state = self.state.lock();
+            let mut state = self.state();
             if state.moving || state.closed {
                 return Ok(());
             }
@@ -533,7 +569,7 @@ impl Source {
     #[cold]
     fn watch_writes(&self) -> io::Result<()> {
         let _section = Section::enter_green();
-        let state = self.state.lock();
+        let state = self.state();
         if !self.reads_only.load(Relaxed) {
             return Ok(());
         }
@@ -570,15 +606,24 @@ impl Source {
         let before = self.readiness.fetch_update(AcqRel, Relaxed, again);
         let (Ok(before) | Err(before)) = before;
         if before & (HAS_READERS | HAS_WRITERS) != 0 {
-            self.wake_all(&mut self.state.lock());
+            self.wake_all(&mut self.state());
         }
+    }
+
+    /// As `close`, and those who wait, or are about to, try once more.
+    pub(crate) fn retire(&self, last: bool) {
+        // As an event: who has tried before does not clear it.
+        let all = READ | WRITE | READ_END | WRITE_END;
+        let retire = |now: u32| Some((now | all).wrapping_add(TICK));
+        let _ = self.readiness.fetch_update(AcqRel, Relaxed, retire);
+        self.close(last);
     }
 
     /// Takes it out of its reactor and wakes everybody who waits. `last`: the descriptor is closed
     /// next, and has no duplicates.
     pub(crate) fn close(&self, last: bool) {
         let _section = Section::enter_green();
-        let mut state = self.state.lock();
+        let mut state = self.state();
         state.closed = true;
         let home = state.home.take();
         self.wake_all(&mut state);
@@ -633,7 +678,7 @@ enum Queue {
 impl Queued<'_> {
     #[inline]
     fn queue(&self) -> Queue {
-        let mut state = self.source.state.lock();
+        let mut state = self.source.state();
         if self.waiter.is_none() && !state.waiting(self.direction).is_empty() {
             return Queue::NotFirst;
         }
@@ -679,7 +724,7 @@ impl Queued<'_> {
 impl Drop for Queued<'_> {
     #[cold]
     fn drop(&mut self) {
-        let mut state = self.source.state.lock();
+        let mut state = self.source.state();
         let waiting = state.waiting(self.direction);
         if waiting.first == Some(self.record) {
             waiting.first = None;

@@ -15,7 +15,7 @@ use std::cell::Cell;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::Ordering::Relaxed;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::{Record, RecordRef};
 use crate::scheduler;
@@ -124,7 +124,7 @@ impl Chunk {
     }
 }
 
-struct Depot {
+pub(crate) struct Depot {
     lists: [FreeList; CLASSES],
     chunks: Vec<Chunk>,
     /// The chunk of each size that is being carved.
@@ -223,6 +223,30 @@ pub(super) unsafe fn give_back(record: NonNull<Record>, class: u8) {
 #[cold]
 fn spill(class: u8, list: &FreeList) {
     list.move_to(&DEPOT.lock().lists[class as usize], BATCH);
+}
+
+/// The depot's lock, for a thread that forks.
+pub(crate) struct Held(MutexGuard<'static, Depot>);
+
+/// Takes the depot's lock.
+pub(crate) fn hold() -> Held {
+    Held(DEPOT.lock())
+}
+
+impl Held {
+    /// Calls `f` with every live record; for the child of a fork, where nobody else takes or gives
+    /// back any.
+    pub(crate) fn for_each_live(&self, f: impl Fn(&Record)) {
+        for chunk in &self.0.chunks {
+            for index in 0..chunk.n_carved {
+                // SAFETY: arena memory always holds a record.
+                let record = unsafe { chunk.record(index).as_ref() };
+                if record.refs.load(Relaxed) > 0 {
+                    f(record);
+                }
+            }
+        }
+    }
 }
 
 /// A reference to every live record, oldest chunk first.

@@ -260,6 +260,20 @@ impl Record {
         self.reason.store(reason.to_bits(), Relaxed);
     }
 
+    /// Whoever it is, it never goes on: the process was forked by another thread.
+    pub(crate) fn lose(&self) {
+        self.word.lose();
+        self.set_reason(Reason::LOST);
+    }
+
+    /// Whoever waits for its end was lost.
+    pub(crate) fn lose_joiner(&self) {
+        let join = self.join.load(Relaxed);
+        if !matches!(join, JOIN_EMPTY | JOIN_DETACHED | JOIN_DONE | JOIN_BUSY) {
+            self.join.store(JOIN_EMPTY, Relaxed);
+        }
+    }
+
     pub(crate) fn reason(&self) -> Reason {
         Reason::from_bits(self.reason.load(Relaxed))
     }

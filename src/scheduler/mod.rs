@@ -145,6 +145,33 @@ pub(crate) fn on_green_thread() -> bool {
     with_unmarked(|local| local.current().is_some()).unwrap_or(false)
 }
 
+/// Whether the caller is the user's code on a green thread, and not the runtime's own; nor a signal
+/// handler on a stack of its own, from which nobody may be switched away.
+#[inline]
+pub(crate) fn in_user_code() -> bool {
+    let of_user = with_unmarked(|local| {
+        let record = local.current().filter(|_| !local.is_inside())?;
+        // SAFETY: the scheduler holds a reference to the record of a thread that runs.
+        let record = unsafe { record.as_ref() };
+        Some(is_on_stack_of(record) || is_on_another_stack_of_ours())
+    });
+    of_user.flatten() == Some(true)
+}
+
+/// Whether the caller runs on the stack of `record`, and not on a generator's or a signal handler's.
+#[inline]
+fn is_on_stack_of(record: &Record) -> bool {
+    let top = record.frame.get().addr();
+    let sp = greenrt_arch::context::registers().sp;
+    (top - record.stack_class().slot_bytes()..top).contains(&sp)
+}
+
+/// A generator's.
+#[cold]
+fn is_on_another_stack_of_ours() -> bool {
+    greenrt_arch::stack::find(greenrt_arch::context::registers().sp).is_some()
+}
+
 /// The runtime section: a green thread is inside the runtime.
 ///
 /// Every entry from user code passes here. While a section is open the thread is marked, so that
@@ -238,10 +265,7 @@ impl Section {
     /// Whether the caller runs on the stack of the green thread, and not on a generator's or a
     /// signal handler's.
     pub(crate) fn is_on_own_stack(&self) -> bool {
-        let record = self.record_ref();
-        let top = record.frame.get().addr();
-        let sp = greenrt_arch::context::registers().sp;
-        (top - record.stack_class().slot_bytes()..top).contains(&sp)
+        is_on_stack_of(self.record_ref())
     }
 
     /// Spends a credit of the thread, and yields when there are none left.
@@ -366,10 +390,15 @@ pub(crate) fn cancel(record: &RecordRef) {
 /// Spends one of the credits of the calling green thread, and yields when there are none left.
 #[inline]
 pub(crate) fn spend_credit() {
-    let spent = with_unmarked(|local| local.current().is_none() || local.spend_credit());
-    if spent == Some(false)
-        && let Some(section) = Section::enter_green()
-    {
+    // On a worker's own stack they are nobody's, and nothing is lost.
+    if with_unmarked(Local::spend_credit) == Some(false) {
+        yield_out_of_credit();
+    }
+}
+
+#[cold]
+fn yield_out_of_credit() {
+    if let Some(section) = Section::enter_green() {
         section.yield_now();
     }
 }

@@ -26,7 +26,7 @@ use super::switch::{Family, Frame};
 use crate::clock::Clock;
 use crate::park::reason::Reason;
 use crate::park::word::{CLAIM_AGAIN, CLAIM_DEADLINE};
-use crate::reactor::{Events, Reactor};
+use crate::reactor::{Events, Reactor, Slots};
 use crate::record::arena::Cache;
 use crate::record::{Kin, Record, RecordRef};
 use crate::runtime::{self, Core};
@@ -232,6 +232,8 @@ pub(crate) struct Local {
     credits: Cell<u32>,
     /// The loop ends after the thread that runs now.
     stop: Cell<bool>,
+    /// This is the child of a fork, and the loop's caller waits for a thread that has not come along.
+    stray: Cell<bool>,
     /// The thread whose end stops the loop.
     main: Cell<Option<NonNull<Record>>>,
     ready: Owned<RunQueue>,
@@ -250,6 +252,8 @@ pub(crate) struct Local {
     records: Cache,
     ids: IdBlock,
     rng: Cell<u64>,
+    /// How often more its last number is used (`seldom_random_below`).
+    rng_left: Cell<u32>,
     /// If green threads have thread-locals of their own: what makes them.
     support: Option<&'static Support>,
     /// Then, while the loop runs: those of the OS thread, and those that are installed.
@@ -273,6 +277,7 @@ impl Local {
             round_began: Cell::new(0),
             credits: Cell::new(CREDITS),
             stop: Cell::new(false),
+            stray: Cell::new(false),
             main: Cell::new(None),
             ready: Owned::new(RunQueue::new()),
             woken: Owned::new(RunQueue::new()),
@@ -286,6 +291,7 @@ impl Local {
             records: Cache::new(),
             ids: IdBlock::new(),
             rng: Cell::new(0x9e37_79b9_7f4a_7c15 ^ (index as u64 + 1)),
+            rng_left: Cell::new(0),
             support,
             own_block: Cell::new(None),
             installed: Cell::new(None),
@@ -367,7 +373,9 @@ impl Local {
     #[inline]
     pub(super) fn spend_credit(&self) -> bool {
         let left = self.credits.get();
-        self.credits.set(left.saturating_sub(1));
+        if left > 0 {
+            self.credits.set(left - 1);
+        }
         left > 0
     }
 
@@ -470,6 +478,19 @@ impl Local {
         ((x >> 32) as usize * n) >> 32
     }
 
+    /// As `random_below`, but of eight in a row all stand for the same part of the whole: as likely
+    /// as any other, and without being a surprise to the processor each time.
+    #[inline]
+    pub(crate) fn seldom_random_below(&self, n: usize) -> usize {
+        let left = self.rng_left.get();
+        if left == 0 {
+            self.rng_left.set(7);
+            return self.random_below(n);
+        }
+        self.rng_left.set(left - 1);
+        ((self.rng.get() >> 32) as usize * n) >> 32
+    }
+
     /// Makes sure that a stack of this class is there.
     ///
     /// # Errors
@@ -522,6 +543,31 @@ impl Local {
             None => record.set_kin(Kin::Caller),
             Some(kept) => record.set_kept(kept),
         }
+    }
+
+    /// In the child of a fork, called by the green thread that forked: it is the only one there is.
+    ///
+    /// # Safety
+    ///
+    /// There is no other thread, and `slots` are those of this worker's reactor.
+    pub(crate) unsafe fn survive_fork(&self, current: NonNull<Record>, slots: &mut Slots) {
+        self.ready.with(|ready| *ready = RunQueue::new());
+        self.woken.with(|woken| *woken = RunQueue::new());
+        self.timers.with(|timers| *timers = Timers::new());
+        self.starved.with(VecDeque::clear);
+        self.deaf.with(Vec::clear);
+        self.has_deaf.set(false);
+        while self.shared.fresh.take().is_some() {}
+        self.shared.inbox.take().for_each(|_| ());
+        self.shared.sleeper.awake();
+        // SAFETY: the caller's promise; a green thread calls this, so its worker is not in there.
+        unsafe { self.shared.reactor.renew(slots) };
+        self.shared.n_handed_in.store(0, Relaxed);
+        self.shared.n_started.store(1, Relaxed);
+        // All have ended but this one.
+        let n_lost = self.runtime.n_live() as isize - 1;
+        count(&self.shared.n_ended, n_lost);
+        self.stray.set(self.main.get() != Some(current));
     }
 
     // The loop.
@@ -851,6 +897,10 @@ impl Local {
         if self.main.get() == Some(at) {
             self.main.set(None);
             self.stop.set(true);
+        }
+        if self.stray.get() && self.runtime.n_live() == 0 {
+            // As where the last thread of a process ends.
+            std::process::exit(0);
         }
         self.feed_starved();
     }

@@ -16,11 +16,12 @@
 use std::cell::UnsafeCell;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::time::Duration;
 
 use crate::park;
+use crate::primitive::atomic::AtomicBool;
+use crate::primitive::atomic::Ordering::{Acquire, Relaxed, Release};
+use crate::primitive::hint;
 
 /// How often to look before others get the processor.
 const SPINS: u32 = 60;
@@ -30,32 +31,67 @@ const NAP: Duration = Duration::from_micros(100);
 
 /// See the module's documentation.
 pub(super) struct Lock<T> {
-    held: AtomicBool,
+    word: Word,
     value: UnsafeCell<T>,
 }
+
+/// The checker's own: what is built on the lock would have too many orders with the real one.
+#[cfg(loom)]
+use crate::futex::lock::model::Word;
+#[cfg(not(loom))]
+use Flag as Word;
 
 // SAFETY: the value is reached by whoever has acquired the lock, one thread at a time.
 unsafe impl<T: Send> Sync for Lock<T> {}
 
 impl<T> Lock<T> {
+    #[cfg(not(loom))]
     pub(super) const fn new(value: T) -> Self {
         Lock {
-            held: AtomicBool::new(false),
+            word: Word::new(),
+            value: UnsafeCell::new(value),
+        }
+    }
+
+    #[cfg(loom)]
+    pub(super) fn new(value: T) -> Self {
+        Lock {
+            word: Word::new(),
             value: UnsafeCell::new(value),
         }
     }
 
     #[inline(always)]
     pub(super) fn lock(&self) -> Guard<'_, T> {
-        // Acquire: pairs with the release in `Guard::drop`.
+        self.word.acquire();
+        Guard(self)
+    }
+}
+
+/// Whether somebody has the lock.
+pub(super) struct Flag(AtomicBool);
+
+impl Flag {
+    #[cfg(not(loom))]
+    pub(super) const fn new() -> Self {
+        Flag(AtomicBool::new(false))
+    }
+
+    #[cfg(loom)]
+    pub(super) fn new() -> Self {
+        Flag(AtomicBool::new(false))
+    }
+
+    #[inline(always)]
+    pub(super) fn acquire(&self) {
+        // Acquire: pairs with the release in `release`.
         if self
-            .held
+            .0
             .compare_exchange(false, true, Acquire, Relaxed)
             .is_err()
         {
             self.wait();
         }
-        Guard(self)
     }
 
     #[cold]
@@ -64,16 +100,25 @@ impl<T> Lock<T> {
         let mut n = 0;
         loop {
             // Acquire: as above.
-            if !self.held.load(Relaxed) && !self.held.swap(true, Acquire) {
+            if !self.0.load(Relaxed) && !self.0.swap(true, Acquire) {
                 return;
             }
             n += 1;
             match n {
-                0..SPINS => std::hint::spin_loop(),
+                0..SPINS => hint::spin_loop(),
                 SPINS..YIELDS_END => park::os_yield(),
                 _ => park::os_sleep(NAP),
             }
         }
+    }
+
+    /// # Safety
+    ///
+    /// The caller has acquired it.
+    #[inline(always)]
+    pub(super) unsafe fn release(&self) {
+        // Release: pairs with the acquire in `acquire`.
+        self.0.store(false, Release);
     }
 }
 
@@ -107,7 +152,7 @@ impl<T> DerefMut for Guard<'_, T> {
 impl<T> Drop for Guard<'_, T> {
     #[inline(always)]
     fn drop(&mut self) {
-        // Release: pairs with the acquire in `lock`.
-        self.0.held.store(false, Release);
+        // SAFETY: acquired when the guard was made, which ends here.
+        unsafe { self.0.word.release() };
     }
 }

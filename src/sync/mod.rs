@@ -23,6 +23,7 @@ mod event;
 mod lock;
 mod mutex;
 mod one_shot;
+pub(crate) mod poison;
 mod raw_mutex;
 mod rwlock;
 pub mod select;

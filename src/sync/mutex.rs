@@ -7,15 +7,13 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::panic::{RefUnwindSafe, UnwindSafe};
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{LockResult, PoisonError, TryLockError, TryLockResult};
-use std::thread;
 use std::time::{Duration, Instant};
 
+use super::poison::{Poison, PoisonWatch};
 use super::raw_mutex::RawMutex;
 use super::wait::{self, Until};
-use crate::{cancel, scheduler};
+use crate::scheduler::{self, Section};
 
 /// As [`std::sync::Mutex`], for green threads and OS threads, with waits that can be cancelled.
 ///
@@ -50,7 +48,7 @@ use crate::{cancel, scheduler};
 /// ```
 pub struct Mutex<T: ?Sized> {
     raw: RawMutex,
-    poisoned: AtomicBool,
+    poison: Poison,
     value: UnsafeCell<T>,
 }
 
@@ -67,7 +65,7 @@ impl<T> Mutex<T> {
     pub const fn new(value: T) -> Self {
         Mutex {
             raw: RawMutex::new(),
-            poisoned: AtomicBool::new(false),
+            poison: Poison::new(),
             value: UnsafeCell::new(value),
         }
     }
@@ -78,8 +76,8 @@ impl<T> Mutex<T> {
     ///
     /// If the mutex is poisoned; the error has the value.
     pub fn into_inner(self) -> LockResult<T> {
-        let poisoned = self.is_poisoned();
-        result(poisoned, self.value.into_inner())
+        let value = self.value.into_inner();
+        self.poison.wrap(value)
     }
 }
 
@@ -140,19 +138,19 @@ impl<T: ?Sized> Mutex<T> {
         if !self.raw.lock(until) {
             return Err(TryLockError::WouldBlock);
         }
-        wait::end(crate::scheduler::Section::enter_green());
+        wait::end(Section::enter_green());
         Ok(MutexGuard::new(self)?)
     }
 
     /// Whether a thread has panicked while it had the mutex.
     #[inline]
     pub fn is_poisoned(&self) -> bool {
-        self.poisoned.load(Relaxed)
+        self.poison.get()
     }
 
     /// Says that the value is all right again.
     pub fn clear_poison(&self) {
-        self.poisoned.store(false, Relaxed);
+        self.poison.clear();
     }
 
     /// The value, which nobody else can reach now.
@@ -161,20 +159,11 @@ impl<T: ?Sized> Mutex<T> {
     ///
     /// If the mutex is poisoned; the error has the value.
     pub fn get_mut(&mut self) -> LockResult<&mut T> {
-        let poisoned = self.is_poisoned();
-        result(poisoned, self.value.get_mut())
+        self.poison.wrap(self.value.get_mut())
     }
 
     pub(super) fn raw(&self) -> &RawMutex {
         &self.raw
-    }
-}
-
-fn result<G>(poisoned: bool, guard: G) -> LockResult<G> {
-    if poisoned {
-        Err(PoisonError::new(guard))
-    } else {
-        Ok(guard)
     }
 }
 
@@ -219,8 +208,7 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for Mutex<T> {
 #[must_use = "dropping it unlocks the mutex"]
 pub struct MutexGuard<'a, T: ?Sized> {
     mutex: &'a Mutex<T>,
-    /// The thread panicked already when it locked.
-    panicking: bool,
+    watch: PoisonWatch,
     /// Not `Send`, as std's.
     _thread: PhantomData<*const ()>,
 }
@@ -232,12 +220,11 @@ impl<'a, T: ?Sized> MutexGuard<'a, T> {
     /// The caller has locked it.
     #[inline(always)]
     pub(super) fn new(mutex: &'a Mutex<T>) -> LockResult<Self> {
-        let guard = MutexGuard {
+        mutex.poison.wrap(MutexGuard {
             mutex,
-            panicking: thread::panicking(),
+            watch: mutex.poison.watch(),
             _thread: PhantomData,
-        };
-        result(mutex.is_poisoned(), guard)
+        })
     }
 
     /// What it is the guard of.
@@ -267,9 +254,7 @@ impl<T: ?Sized> DerefMut for MutexGuard<'_, T> {
 impl<T: ?Sized> Drop for MutexGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        if !self.panicking && thread::panicking() && !cancel::unwinds_by_interrupt() {
-            self.mutex.poisoned.store(true, Relaxed);
-        }
+        self.mutex.poison.done(&self.watch);
         self.mutex.raw.unlock();
     }
 }

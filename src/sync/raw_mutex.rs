@@ -30,14 +30,14 @@
 use std::cell::Cell;
 use std::fmt;
 use std::pin::pin;
-use std::sync::atomic::AtomicU32;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use super::lock::Lock;
 use super::wait::{self, POINT, Until};
 use crate::park::reason::Reason;
 use crate::park::word::Ends;
 use crate::park::{Ended, Episode};
+use crate::primitive::atomic::AtomicU32;
+use crate::primitive::atomic::Ordering::{Acquire, Relaxed, Release};
 use crate::scheduler::Section;
 use crate::wait_queue::{WaitList, Waiter};
 
@@ -62,7 +62,16 @@ struct Waiting {
 }
 
 impl RawMutex {
+    #[cfg(not(loom))]
     pub(super) const fn new() -> Self {
+        RawMutex {
+            state: AtomicU32::new(0),
+            waiters: Lock::new(WaitList::new()),
+        }
+    }
+
+    #[cfg(loom)]
+    pub(super) fn new() -> Self {
         RawMutex {
             state: AtomicU32::new(0),
             waiters: Lock::new(WaitList::new()),

@@ -7,15 +7,12 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::panic::{RefUnwindSafe, UnwindSafe};
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{LockResult, PoisonError, TryLockError, TryLockResult};
-use std::thread;
 use std::time::Duration;
 
 use super::lock::Lock;
+use super::poison::{Poison, PoisonWatch};
 use super::wait::{self, POINT, Until, Waited};
-use crate::cancel;
 use crate::park::Wake;
 use crate::park::reason::Reason;
 use crate::scheduler::Section;
@@ -50,7 +47,7 @@ use crate::wait_queue::WaitList;
 /// ```
 pub struct RwLock<T: ?Sized> {
     state: Lock<State>,
-    poisoned: AtomicBool,
+    poison: Poison,
     value: UnsafeCell<T>,
 }
 
@@ -67,6 +64,12 @@ struct State {
 }
 
 impl State {
+    const FREE: State = State {
+        n_readers: 0,
+        has_writer: false,
+        waiters: WaitList::new(),
+    };
+
     fn is_free_for(&self, kind: Kind) -> bool {
         !self.has_writer && (kind == Kind::Read || self.n_readers == 0)
     }
@@ -120,14 +123,20 @@ impl<T: ?Sized> RefUnwindSafe for RwLock<T> {}
 
 impl<T> RwLock<T> {
     /// A lock around `value`, which nobody has.
+    #[cfg(not(loom))]
     pub const fn new(value: T) -> Self {
         RwLock {
-            state: Lock::new(State {
-                n_readers: 0,
-                has_writer: false,
-                waiters: WaitList::new(),
-            }),
-            poisoned: AtomicBool::new(false),
+            state: Lock::new(State::FREE),
+            poison: Poison::new(),
+            value: UnsafeCell::new(value),
+        }
+    }
+
+    #[cfg(loom)]
+    pub(super) fn new(value: T) -> Self {
+        RwLock {
+            state: Lock::new(State::FREE),
+            poison: Poison::new(),
             value: UnsafeCell::new(value),
         }
     }
@@ -138,8 +147,8 @@ impl<T> RwLock<T> {
     ///
     /// If the lock is poisoned; the error has the value.
     pub fn into_inner(self) -> LockResult<T> {
-        let poisoned = self.is_poisoned();
-        result(poisoned, self.value.into_inner())
+        let value = self.value.into_inner();
+        self.poison.wrap(value)
     }
 }
 
@@ -225,12 +234,12 @@ impl<T: ?Sized> RwLock<T> {
     /// Whether a thread has panicked while it wrote.
     #[inline]
     pub fn is_poisoned(&self) -> bool {
-        self.poisoned.load(Relaxed)
+        self.poison.get()
     }
 
     /// Says that the value is all right again.
     pub fn clear_poison(&self) {
-        self.poisoned.store(false, Relaxed);
+        self.poison.clear();
     }
 
     /// The value, which nobody else can reach now.
@@ -239,8 +248,7 @@ impl<T: ?Sized> RwLock<T> {
     ///
     /// If the lock is poisoned; the error has the value.
     pub fn get_mut(&mut self) -> LockResult<&mut T> {
-        let poisoned = self.is_poisoned();
-        result(poisoned, self.value.get_mut())
+        self.poison.wrap(self.value.get_mut())
     }
 
     /// `false`: the time is up.
@@ -299,30 +307,20 @@ impl<T: ?Sized> RwLock<T> {
     /// The caller has locked it.
     #[inline(always)]
     fn read_guard(&self) -> LockResult<RwLockReadGuard<'_, T>> {
-        let guard = RwLockReadGuard {
+        self.poison.wrap(RwLockReadGuard {
             lock: self,
             _thread: PhantomData,
-        };
-        result(self.is_poisoned(), guard)
+        })
     }
 
     /// The caller has locked it.
     #[inline(always)]
     fn write_guard(&self) -> LockResult<RwLockWriteGuard<'_, T>> {
-        let guard = RwLockWriteGuard {
+        self.poison.wrap(RwLockWriteGuard {
             lock: self,
-            panicking: thread::panicking(),
+            watch: self.poison.watch(),
             _thread: PhantomData,
-        };
-        result(self.is_poisoned(), guard)
-    }
-}
-
-fn result<G>(poisoned: bool, guard: G) -> LockResult<G> {
-    if poisoned {
-        Err(PoisonError::new(guard))
-    } else {
-        Ok(guard)
+        })
     }
 }
 
@@ -376,8 +374,7 @@ pub struct RwLockReadGuard<'a, T: ?Sized> {
 #[must_use = "dropping it unlocks the lock"]
 pub struct RwLockWriteGuard<'a, T: ?Sized> {
     lock: &'a RwLock<T>,
-    /// The thread panicked already when it locked.
-    panicking: bool,
+    watch: PoisonWatch,
     /// Not `Send`, as std's.
     _thread: PhantomData<*const ()>,
 }
@@ -425,9 +422,7 @@ impl<T: ?Sized> Drop for RwLockReadGuard<'_, T> {
 impl<T: ?Sized> Drop for RwLockWriteGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        if !self.panicking && thread::panicking() && !cancel::unwinds_by_interrupt() {
-            self.lock.poisoned.store(true, Relaxed);
-        }
+        self.lock.poison.done(&self.watch);
         self.lock.unlock(Kind::Write);
     }
 }

@@ -74,6 +74,16 @@ pub(super) fn begin() -> Option<Section> {
     section
 }
 
+/// As `begin`, for an operation that is a point or not.
+#[inline(always)]
+pub(super) fn begin_as(ends: Ends) -> Option<Section> {
+    if ends.by_cancel {
+        begin()
+    } else {
+        Section::enter_green()
+    }
+}
+
 /// An operation was done without waiting.
 #[inline(always)]
 pub(super) fn end(section: Option<Section>) {
@@ -130,7 +140,7 @@ pub(super) enum Waited<R> {
 
 /// Waits in a list, unless `attempt`, under the lock, succeeds first; its error is what the waiter
 /// says. `left` is called, still under the lock, if the wait was ended by something else than a wake-up
-/// from the list; it says whether what was waited for has come all the same.
+/// from the list, also before it began; it says whether what was waited for has come all the same.
 #[inline(always)]
 pub(super) fn in_list<S, D, R>(
     lock: &Lock<S>,
@@ -141,11 +151,7 @@ pub(super) fn in_list<S, D, R>(
     left: impl Fn(Guard<'_, S>, &D) -> bool,
 ) -> Waited<R> {
     loop {
-        let section = if ends.by_cancel {
-            begin()
-        } else {
-            Section::enter_green()
-        };
+        let section = begin_as(ends);
         let mut state = lock.lock();
         let data = match attempt(&mut state) {
             Ok(done) => {
@@ -158,7 +164,10 @@ pub(super) fn in_list<S, D, R>(
         let episode = match Episode::open_locked(section, reason, ends) {
             Ok(episode) => episode,
             Err(ended) => {
-                drop(state);
+                // What `attempt` has noted of it is taken back.
+                let section = Section::enter_green();
+                left(state, &data);
+                drop(section);
                 refused(ended);
             }
         };

@@ -252,6 +252,10 @@ impl Builder {
                     Some(core) => core,
                     None => runtime::global()?.core().clone(),
                 };
+                if core.is_lost() {
+                    let message = "the runtime has not come along a fork";
+                    return Err(io::Error::other(message));
+                }
                 if let Some(worker) = self.worker.filter(|&worker| worker >= core.workers().len()) {
                     let n = core.workers().len();
                     let message = format!("worker {worker} of a runtime with {n} workers");

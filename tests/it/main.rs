@@ -41,6 +41,7 @@ mod scope;
 mod select;
 mod smoke;
 mod spawn;
+mod stand_in;
 mod sync;
 mod thread_locals;
 mod time;

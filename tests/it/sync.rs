@@ -518,6 +518,94 @@ fn cancel_and_deadline_racing_with_wake_ups_lose_nothing() {
     });
 }
 
+/// The same for what threads wait for together: whoever was not cancelled goes on.
+#[test]
+fn cancel_and_deadline_racing_with_what_all_wait_for_keep_nobody() {
+    let n_seeds = if cfg!(debug_assertions) { 200 } else { 2000 };
+    limited(|| {
+        let runtime = runtime(2);
+        with_seeds(n_seeds, |random| {
+            let mut random = random.fork();
+            runtime.run(move || {
+                let event = Arc::new(Event::new());
+                let value = Arc::new(OneShot::<u8>::new());
+                let barrier = Arc::new(Barrier::new(2));
+                let group = WaitGroup::new();
+                let threads: Vec<_> = (0..12)
+                    .map(|number| {
+                        let mut random = random.fork();
+                        let (event, value) = (Arc::clone(&event), Arc::clone(&value));
+                        let (barrier, group) = (Arc::clone(&barrier), group.clone());
+                        spawn(move || {
+                            let time = Duration::from_nanos(random.below(20_000));
+                            random.dawdle(300);
+                            match (number % 4, random.below(2)) {
+                                (0, 0) => drop(event.wait_timeout(time)),
+                                (0, _) => event.wait(),
+                                (1, 0) => drop(value.wait_timeout(time)),
+                                (1, _) => assert_eq!(value.wait().unwrap(), &7),
+                                (2, _) => drop(group.wait_timeout(time)),
+                                (_, _) => {
+                                    for _ in 0..4 {
+                                        _ = barrier.wait_timeout(time);
+                                    }
+                                }
+                            }
+                        })
+                    })
+                    .collect();
+                for (n, thread) in threads.iter().enumerate() {
+                    yield_now();
+                    random.dawdle(1000);
+                    if random.below(3) == 0 {
+                        cancel(thread.thread());
+                    }
+                    match n {
+                        4 => drop(event.set()),
+                        7 => value.set(7).unwrap(),
+                        _ => {}
+                    }
+                }
+                for thread in threads {
+                    if let Err(payload) = thread.join() {
+                        assert!(payload.is::<Cancelled>());
+                    }
+                }
+                // All members are gone, so this is the last.
+                group.wait();
+                // Nobody is left in the barrier: two who come go on together. A thread that was
+                // cancelled as it went on has gone on, and its partner too.
+                let other = Arc::clone(&barrier);
+                let other = spawn(move || other.wait().is_leader());
+                assert_ne!(barrier.wait().is_leader(), other.join().unwrap());
+            });
+        });
+    });
+}
+
+#[test]
+fn a_token_outlives_waits() {
+    on_each_runtime(|| {
+        let (sender, receiver) = greenrt::sync::channel::bounded::<()>(0);
+        let mutex = Arc::new(Mutex::new(()));
+        let guard = mutex.lock().unwrap();
+        let waiter = {
+            let mutex = Arc::clone(&mutex);
+            spawn(move || {
+                drop(mutex.lock().unwrap());
+                receiver.recv().unwrap();
+                // The token is from before both waits.
+                greenrt::park();
+            })
+        };
+        waiter.thread().unpark();
+        yield_now();
+        drop(guard);
+        sender.send(()).unwrap();
+        waiter.join().unwrap();
+    });
+}
+
 #[test]
 fn what_may_be_sent_and_shared() {
     fn send<T: Send>() {}

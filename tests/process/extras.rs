@@ -1,5 +1,6 @@
 //! What greenrt has and std has not.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::process::ExitStatusExt;
@@ -376,15 +377,23 @@ fn a_child_dies_with_its_parent() {
 }
 
 #[test]
-fn children_start_on_one_thread_that_stays() {
+fn children_start_on_threads_that_stay() {
     on_each_runtime_and_off(|| {
         let first = on_spawning_thread(os_thread_name).unwrap();
         assert_eq!(first, "greenrt-spawner");
-        let number = on_spawning_thread(support::os_thread).unwrap();
-        assert_eq!(on_spawning_thread(support::os_thread).unwrap(), number);
         let text = support::panic_of(|| on_spawning_thread(|| panic!("{}", support::EXPECTED)));
         assert_eq!(text, support::EXPECTED);
-        assert_eq!(on_spawning_thread(support::os_thread).unwrap(), number);
+        let started = |n| spawn(move || (n, on_spawning_thread(support::os_thread).unwrap()));
+        let (numbers, threads): (Vec<_>, BTreeSet<_>) =
+            support::join_all((0..100).map(started).collect::<Vec<_>>())
+                .into_iter()
+                .unzip();
+        assert_eq!(numbers, (0..100).collect::<Vec<_>>());
+        let n_cpus = std::thread::available_parallelism().unwrap().get();
+        assert!(threads.len() <= n_cpus, "{threads:?}");
+        for thread in threads {
+            assert!(fs::exists(format!("/proc/self/task/{thread}")).unwrap());
+        }
     });
 }
 

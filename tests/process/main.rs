@@ -18,3 +18,4 @@ mod support;
 mod children;
 mod descriptors;
 mod extras;
+mod fork;

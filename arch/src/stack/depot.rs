@@ -12,8 +12,8 @@
 //!   maps little, and a million slots are a thousand slabs. If the system refuses a slab, a smaller
 //!   one is tried, and then a free slot of a larger class serves: addresses are never unmapped.
 //!
-//! A process that forks while another of its threads is in here finds the lock taken in the child,
-//! for ever: as with every lock. It is held for some nanoseconds per slot taken.
+//! A process that forks while another of its threads is in here would find the lock taken in the child,
+//! for ever: so whoever forks takes them all before ([`crate::fork`]).
 
 #![expect(unsafe_code, reason = "maps slabs, and gives memory back")]
 
@@ -50,6 +50,22 @@ fn depot(class: Class) -> MutexGuard<'static, Depot> {
     DEPOTS[class.index()]
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The locks of all depots.
+pub(crate) struct Held(
+    #[expect(dead_code, reason = "held")] [MutexGuard<'static, Depot>; Class::COUNT],
+);
+
+impl std::fmt::Debug for Held {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Held")
+    }
+}
+
+/// Takes the locks of all depots. Nobody else has more than one at a time.
+pub(crate) fn hold() -> Held {
+    Held(Class::ALL.map(depot))
 }
 
 impl Depot {

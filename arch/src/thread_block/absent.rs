@@ -126,3 +126,6 @@ mod tests {
         assert!(!reason.is_empty(), "{reason}");
     }
 }
+
+/// Does nothing on this platform.
+pub fn set_pthread_self(_number: usize) {}

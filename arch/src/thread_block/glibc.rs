@@ -27,6 +27,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicIsize, AtomicPtr, Ordering};
 
 pub use block::Block;
+pub use interpose::set_pthread_self;
 
 use super::Unavailable;
 use block::Header;

@@ -50,6 +50,17 @@ pub(crate) fn own_cpu_ns() -> u64 {
     clock_ns(libc::CLOCK_PROCESS_CPUTIME_ID)
 }
 
+/// CPU time of the children of the calling process that have ended.
+pub(crate) fn children_cpu_ns() -> u64 {
+    // SAFETY: all zeros is one.
+    let mut usage: libc::rusage = unsafe { mem::zeroed() };
+    // SAFETY: a place for the answer.
+    let result = unsafe { libc::getrusage(libc::RUSAGE_CHILDREN, &raw mut usage) };
+    assert_eq!(result, 0, "the use of CPU by children cannot be read");
+    let ns = |time: libc::timeval| time.tv_sec as u64 * 1_000_000_000 + time.tv_usec as u64 * 1000;
+    ns(usage.ru_utime) + ns(usage.ru_stime)
+}
+
 /// A stopwatch for wall and CPU time of this process.
 pub(crate) struct Watch {
     wall: Instant,
@@ -107,6 +118,9 @@ impl Peer {
         }
         if let Some(kind) = runtime.thread_locals() {
             command.env("GREENRT_THREAD_LOCALS", kind);
+        }
+        if let (Runtime::Unmodified, ["serve", .., n_workers]) = (runtime, arguments) {
+            command.env("GREENRT_WORKERS", n_workers);
         }
         let mut child = command.spawn().map_err(|error| error.to_string())?;
         quiet::born(child.id());

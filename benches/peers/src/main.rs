@@ -6,7 +6,7 @@
 //! rows             parts of names: `yield`, `echo/1000`, `http`; all rows if there is none
 //! --list           prints the rows and who takes part
 //! --pairs N        measurements of each runtime in a row, interleaved; 10 if not said, 3 in slow rows
-//! --runtimes a,b   only these: shared, private, greenrt, tokio, may, smol, threads, epoll
+//! --runtimes a,b   only these: shared, private, greenrt, unmodified, tokio, may, smol, threads, epoll
 //! --quick          three measurements, and shorter ones
 //! --patience S     seconds to lose in a row of the table on a machine that does other things; 30
 //! --strace         also counts the system calls of an echo (needs strace)
@@ -25,7 +25,8 @@
 //! Workloads without a network, and servers, are pinned to the first CPU; the clients, written once
 //! for all servers, to the second. CPU time is that of the server's process, read from its clock.
 //! The runtimes "shared" and "private" are greenrt with the thread-locals of that kind, set by
-//! `GREENRT_THREAD_LOCALS` and verified in the child; "greenrt" is what it does by default. What
+//! `GREENRT_THREAD_LOCALS` and verified in the child; "greenrt" is what it does by default;
+//! "unmodified" is the server for OS threads, in plain std, made green by greenlibc. What
 //! greenrt is to reach is said below each row: it is *met* if the whole interval is within it.
 
 mod child;
@@ -69,6 +70,7 @@ enum Runtime {
     Shared,
     Private,
     Greenrt,
+    Unmodified,
     Epoll,
     Tokio,
     May,
@@ -77,10 +79,11 @@ enum Runtime {
 }
 
 impl Runtime {
-    const ALL: [Runtime; 8] = [
+    const ALL: [Runtime; 9] = [
         Runtime::Shared,
         Runtime::Private,
         Runtime::Greenrt,
+        Runtime::Unmodified,
         Runtime::Epoll,
         Runtime::Tokio,
         Runtime::May,
@@ -91,6 +94,7 @@ impl Runtime {
     fn name(self) -> &'static str {
         match self {
             Runtime::Greenrt => "greenrt",
+            Runtime::Unmodified => "unmodified",
             Runtime::Shared => "shared",
             Runtime::Private => "private",
             Runtime::Tokio => "tokio",
@@ -106,6 +110,7 @@ impl Runtime {
         match self {
             Runtime::Shared => "greenrt, shared",
             Runtime::Private => "greenrt, private",
+            Runtime::Unmodified => "std by greenlibc",
             Runtime::Threads => "OS threads",
             Runtime::Epoll => "bare epoll",
             _ => self.name(),

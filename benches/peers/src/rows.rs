@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::Runtime::{self, Epoll, May, Private, Shared, Smol, Threads, Tokio};
+use crate::Runtime::{self, Epoll, May, Private, Shared, Smol, Threads, Tokio, Unmodified};
 use crate::child::{self, Peer};
 use crate::goal::{AtMost, Goal, Times, TimesRow};
 use crate::options::Options;
@@ -15,7 +15,10 @@ use crate::report::{Measured, Outcome, Report};
 use crate::serve::HOG_BURST;
 
 const THREADED: &[Runtime] = &[Shared, Private, Tokio, May, Smol, Threads];
-const SERVERS: &[Runtime] = &[Shared, Private, Epoll, Tokio, May, Smol, Threads];
+const WITH_CHILDREN: &[Runtime] = &[Shared, Private, Tokio, Threads];
+const SERVERS: &[Runtime] = &[
+    Shared, Private, Unmodified, Epoll, Tokio, May, Smol, Threads,
+];
 
 /// How often the servers of a row are started anew, so that no figure hangs on one lucky layout of
 /// memory.
@@ -102,6 +105,13 @@ const IDLE: &[Goal] = &[
     Goal::new(0, AtMost(6000.0), AtMost(11_000.0)),
     Goal::both(1, AtMost(0.0)),
 ];
+const PROCESSES: &[Goal] = &[
+    Goal::both(0, Times(1.05, Threads)),
+    Goal::both(1, Times(1.05, Threads)),
+    Goal::both(0, Times(1.0, Tokio)),
+    Goal::both(1, Times(1.0, Tokio)),
+    Goal::both(2, AtMost(2.0)),
+];
 const HOG: &[Goal] = &[Goal::both(0, AtMost(1.5 * HOG_BURST.as_millis() as f64))];
 
 /// Shorter than a struct of names for what every row has.
@@ -161,6 +171,23 @@ fn rows() -> Vec<Row> {
         let kind = net(protocol, 1, 9000, Load::Idle);
         row(name, &["bytes each", "wakes/s"], 3, IDLE, kind)
     };
+    let processes = |name, work| Row {
+        runtimes: WITH_CHILDREN,
+        note: "CPU time is that of the children too; late is a ticker of 1 ms beside them",
+        ..row(
+            name,
+            &[
+                "CPU us",
+                "wall us",
+                "p99 late ms",
+                "max late ms",
+                "own CPU us",
+            ],
+            10,
+            PROCESSES,
+            Kind::Work(work, &[0, 1, 2, 3, 4]),
+        )
+    };
     vec![
         work("yield/2", "yield_2", YIELD),
         work("yield/1000", "yield_1000", YIELD),
@@ -197,6 +224,8 @@ fn rows() -> Vec<Row> {
             PARKED,
             Kind::Work("parked", &[0, 1, 2]),
         ),
+        processes("processes/500_at_100", "processes"),
+        processes("processes/500_at_100_2_cpus", "processes_2_cpus"),
         echo("echo/1_connection", 1, 1, &[]),
         echo("echo/64_connections", 1, 64, ECHO),
         echo("echo/1000_connections", 1, 1000, ECHO),

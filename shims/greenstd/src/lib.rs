@@ -79,7 +79,7 @@
 //!
 //! A green thread that is cancelled, or whose time limit passes, unwinds from where it waits (see
 //! [`greenrt::Cancelled`] and [`greenrt::timeout`]). Here these calls are such points: `sleep`, and
-//! every operation that reads, writes, accepts or connects. The others never unwind so: code that
+//! every operation that reads, writes, accepts, connects or waits for a child. The others never unwind so: code that
 //! is sound on std may rely on it.
 
 pub mod io;

@@ -15,7 +15,7 @@ pub use std::sync::mpsc::{RecvError, RecvTimeoutError, SendError, TryRecvError, 
 
 pub use self::iter::{IntoIter, Iter, TryIter};
 pub(crate) use self::shared::{Channel, Slot};
-use super::wait::Until;
+use super::wait::{NOT_A_POINT, POINT, Until};
 
 /// Makes a channel that holds up to `capacity` messages.
 ///
@@ -109,7 +109,21 @@ impl<T> Sender<T> {
     /// [`lowlevel::spend_credit`]: crate::lowlevel::spend_credit
     #[inline]
     pub fn send(&self, message: T) -> Result<(), SendError<T>> {
-        match self.channel.send(message, Until::Done) {
+        match self.channel.send(message, Until::Done, POINT) {
+            Ok(()) => Ok(()),
+            Err(error) => Err(SendError(error.into_inner())),
+        }
+    }
+
+    /// As [`send`](Sender::send), but not a point: cancellation and limits wait until it has
+    /// returned, as code that is sound on std expects.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Sender::send).
+    #[inline]
+    pub fn send_uncancelled(&self, message: T) -> Result<(), SendError<T>> {
+        match self.channel.send(message, Until::Done, NOT_A_POINT) {
             Ok(()) => Ok(()),
             Err(error) => Err(SendError(error.into_inner())),
         }
@@ -131,7 +145,7 @@ impl<T> Sender<T> {
     ///
     /// As [`send`](Sender::send), or if the time is up; the message comes back.
     pub fn send_timeout(&self, message: T, timeout: Duration) -> Result<(), SendTimeoutError<T>> {
-        self.channel.send(message, Until::After(timeout))
+        self.channel.send(message, Until::After(timeout), POINT)
     }
 
     /// As [`send`](Sender::send), waiting until `deadline`, on the runtime's clock.
@@ -140,7 +154,7 @@ impl<T> Sender<T> {
     ///
     /// As [`send_timeout`](Sender::send_timeout).
     pub fn send_deadline(&self, message: T, deadline: Instant) -> Result<(), SendTimeoutError<T>> {
-        self.channel.send(message, Until::instant(deadline))
+        self.channel.send(message, Until::instant(deadline), POINT)
     }
 }
 
@@ -163,10 +177,22 @@ impl<T> Receiver<T> {
     /// [`lowlevel::spend_credit`]: crate::lowlevel::spend_credit
     #[inline]
     pub fn recv(&self) -> Result<T, RecvError> {
-        match self.channel.receive(Until::Done) {
+        match self.channel.receive(Until::Done, POINT) {
             Ok(message) => Ok(message),
             Err(_) => Err(RecvError),
         }
+    }
+
+    /// As [`recv`](Receiver::recv), for at most `timeout` if there is one, but not a point:
+    /// cancellation and limits wait until it has returned, as code that is sound on std expects.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv`](Receiver::recv), or if the time is up.
+    #[inline]
+    pub fn recv_uncancelled(&self, timeout: Option<Duration>) -> Result<T, RecvTimeoutError> {
+        let until = timeout.map_or(Until::Done, Until::After);
+        self.channel.receive(until, NOT_A_POINT)
     }
 
     /// Receives a message if there is one, or a sender that waits. Never waits and never unwinds;
@@ -185,7 +211,7 @@ impl<T> Receiver<T> {
     ///
     /// As [`recv`](Receiver::recv), or if the time is up.
     pub fn recv_timeout(&self, timeout: Duration) -> Result<T, RecvTimeoutError> {
-        self.channel.receive(Until::After(timeout))
+        self.channel.receive(Until::After(timeout), POINT)
     }
 
     /// As [`recv`](Receiver::recv), waiting until `deadline`, on the runtime's clock.
@@ -194,7 +220,7 @@ impl<T> Receiver<T> {
     ///
     /// As [`recv_timeout`](Receiver::recv_timeout).
     pub fn recv_deadline(&self, deadline: Instant) -> Result<T, RecvTimeoutError> {
-        self.channel.receive(Until::instant(deadline))
+        self.channel.receive(Until::instant(deadline), POINT)
     }
 
     /// The messages, until the channel is empty and closed. Waits as [`recv`](Receiver::recv).

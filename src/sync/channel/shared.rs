@@ -39,10 +39,11 @@ use std::sync::mpsc::{RecvTimeoutError, TryRecvError, TrySendError};
 
 use super::SendTimeoutError;
 use crate::park::reason::Reason;
+use crate::park::word::Ends;
 use crate::park::{Ended, Episode, Target, Wake};
 use crate::scheduler::Section;
 use crate::sync::lock::Lock;
-use crate::sync::wait::{self, POINT, Until};
+use crate::sync::wait::{self, Until};
 use crate::wait_queue::{WaitList, Waiter};
 
 /// The message of a waiting sender, or the place for that of a waiting receiver.
@@ -169,8 +170,13 @@ impl<T> Channel<T> {
     }
 
     #[inline(always)]
-    pub(super) fn send(&self, message: T, mut until: Until) -> Result<(), SendTimeoutError<T>> {
-        let section = wait::begin();
+    pub(super) fn send(
+        &self,
+        message: T,
+        mut until: Until,
+        ends: Ends,
+    ) -> Result<(), SendTimeoutError<T>> {
+        let section = wait::begin_as(ends);
         let mut state = self.state.lock();
         match state.send(message, self.capacity) {
             Sent::Done(wake) => {
@@ -181,7 +187,7 @@ impl<T> Channel<T> {
             }
             Sent::Closed(message) => Err(SendTimeoutError::Disconnected(message)),
             Sent::Full(message) => {
-                let episode = match Episode::open_locked(section, Reason::SEND, POINT) {
+                let episode = match Episode::open_locked(section, Reason::send(ends), ends) {
                     Ok(episode) => episode,
                     Err(ended) => {
                         drop(state);
@@ -195,7 +201,7 @@ impl<T> Channel<T> {
                 unsafe { state.senders.push(waiter) };
                 drop(state);
                 let ended = episode.park(until.deadline());
-                self.has_sent(waiter, ended, until)
+                self.has_sent(waiter, ended, until, ends)
             }
         }
     }
@@ -207,6 +213,7 @@ impl<T> Channel<T> {
         waiter: Pin<&Waiter<Slot<T>>>,
         ended: Ended,
         until: Until,
+        ends: Ends,
     ) -> Result<(), SendTimeoutError<T>> {
         if let Ended::Woken(_) = ended {
             return match waiter.data().take() {
@@ -214,7 +221,7 @@ impl<T> Channel<T> {
                 Some(message) => Err(SendTimeoutError::Disconnected(message)),
             };
         }
-        self.has_not_sent(waiter, ended, until)
+        self.has_not_sent(waiter, ended, until, ends)
     }
 
     #[cold]
@@ -224,6 +231,7 @@ impl<T> Channel<T> {
         waiter: Pin<&Waiter<Slot<T>>>,
         ended: Ended,
         until: Until,
+        ends: Ends,
     ) -> Result<(), SendTimeoutError<T>> {
         self.leave_senders(waiter);
         let message = waiter.data().take();
@@ -231,7 +239,7 @@ impl<T> Channel<T> {
         match ended {
             Ended::Deadline => Err(SendTimeoutError::Timeout(message)),
             // Nothing has happened, but the wait must begin anew.
-            Ended::Again | Ended::Token | Ended::Woken(_) => self.send(message, until),
+            Ended::Again | Ended::Token | Ended::Woken(_) => self.send(message, until, ends),
             Ended::Interrupted(interrupt) => {
                 drop(message);
                 interrupt.unwind()
@@ -261,8 +269,8 @@ impl<T> Channel<T> {
     }
 
     #[inline(always)]
-    pub(super) fn receive(&self, mut until: Until) -> Result<T, RecvTimeoutError> {
-        let section = wait::begin();
+    pub(super) fn receive(&self, mut until: Until, ends: Ends) -> Result<T, RecvTimeoutError> {
+        let section = wait::begin_as(ends);
         let mut state = self.state.lock();
         match state.receive() {
             Received::Message(message, wake) => {
@@ -273,7 +281,7 @@ impl<T> Channel<T> {
             }
             Received::Closed => Err(RecvTimeoutError::Disconnected),
             Received::Nothing => {
-                let episode = match Episode::open_locked(section, Reason::RECEIVE, POINT) {
+                let episode = match Episode::open_locked(section, Reason::receive(ends), ends) {
                     Ok(episode) => episode,
                     Err(ended) => {
                         drop(state);
@@ -287,7 +295,7 @@ impl<T> Channel<T> {
                 drop(state);
                 match episode.park(until.deadline()) {
                     Ended::Woken(_) => waiter.data().take().ok_or(RecvTimeoutError::Disconnected),
-                    ended => self.has_not_received(waiter, ended, until),
+                    ended => self.has_not_received(waiter, ended, until, ends),
                 }
             }
         }
@@ -300,11 +308,12 @@ impl<T> Channel<T> {
         waiter: Pin<&Waiter<Slot<T>>>,
         ended: Ended,
         until: Until,
+        ends: Ends,
     ) -> Result<T, RecvTimeoutError> {
         self.leave_receivers(waiter);
         match ended {
             Ended::Deadline => Err(RecvTimeoutError::Timeout),
-            Ended::Again | Ended::Token | Ended::Woken(_) => self.receive(until),
+            Ended::Again | Ended::Token | Ended::Woken(_) => self.receive(until, ends),
             Ended::Interrupted(interrupt) => interrupt.unwind(),
         }
     }

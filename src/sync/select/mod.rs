@@ -5,8 +5,7 @@
 //!
 //! # How it works
 //!
-//! First every arm is tried, beginning with a random one. If none can be done the thread queues a
-//! waiter for each, all with one claim word, and parks: whoever claims the word first (somebody who
+//! First every arm is tried, in random order. If none can be done the thread queues a waiter for each, all with one claim word, and parks: whoever claims the word first (somebody who
 //! sends, a closing channel, a deadline, a cancel) has chosen the arm, and has done its operation on
 //! the way. The other waiters leave; whoever tries to claim them meanwhile fails and goes on to the
 //! next in its list. So exactly one arm is done, and no message goes to one that is not.
@@ -32,6 +31,7 @@ pub use self::others::{JoinArm, ReadyArm, TimeArm};
 use super::wait::{self, POINT, Until};
 use crate::park::reason::Reason;
 use crate::park::{Ended, Episode};
+use crate::scheduler::Section;
 
 const PRIVATE: Private = Private(());
 
@@ -56,8 +56,34 @@ const PRIVATE: Private = Private(());
 /// ```
 #[derive(Default)]
 pub struct Select<'a> {
-    arms: Vec<&'a mut dyn Arm>,
+    arms: Vec<Numbered<'a>>,
 }
+
+/// An arm and its number; a select changes their order while it goes on.
+#[doc(hidden)]
+pub struct Numbered<'a> {
+    arm: &'a mut dyn Arm,
+    number: usize,
+}
+
+impl<'a> Numbered<'a> {
+    /// Its number is told when it is needed.
+    #[inline(always)]
+    pub fn new(arm: &'a mut dyn Arm) -> Self {
+        Numbered { arm, number: 0 }
+    }
+}
+
+impl fmt::Debug for Numbered<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Numbered")
+            .field("number", &self.number)
+            .finish_non_exhaustive()
+    }
+}
+
+/// So many arms can be told apart in the claim word.
+const ARMS_MAX: usize = 1 << 20;
 
 impl<'a> Select<'a> {
     /// Without arms.
@@ -67,13 +93,13 @@ impl<'a> Select<'a> {
 
     /// Adds an arm; its number.
     pub fn add(&mut self, arm: &'a mut dyn Arm) -> usize {
-        self.arms.push(arm);
+        self.arms.push(Numbered::new(arm));
         self.arms.len() - 1
     }
 
     /// Waits until one of the arms was done; its number.
     ///
-    /// If several can be done, each is equally likely. A select that need not wait spends a credit.
+    /// If several can be done, each is equally likely, though not each time anew. A select that need not wait spends a credit.
     ///
     /// A cancelled green thread unwinds from here; then none was done.
     ///
@@ -81,28 +107,25 @@ impl<'a> Select<'a> {
     ///
     /// If there are no arms, so that it would wait for ever.
     #[track_caller]
-    pub fn wait(self) -> usize {
+    pub fn wait(mut self) -> usize {
         assert!(!self.arms.is_empty(), "a select without arms");
-        loop {
-            if let Some(chosen) = select(&self.arms, Until::Done) {
-                return chosen;
-            }
-        }
+        let chosen = select(&mut self.arms, Until::Done);
+        chosen.expect("greenrt: a select without a deadline has ended by it")
     }
 
     /// As [`wait`](Select::wait), for at most `timeout`. `None`: the time is up, and none was done.
-    pub fn wait_timeout(self, timeout: Duration) -> Option<usize> {
-        select(&self.arms, Until::After(timeout))
+    pub fn wait_timeout(mut self, timeout: Duration) -> Option<usize> {
+        select(&mut self.arms, Until::After(timeout))
     }
 
     /// As [`wait`](Select::wait), until `deadline` on the runtime's clock.
-    pub fn wait_deadline(self, deadline: Instant) -> Option<usize> {
-        select(&self.arms, Until::instant(deadline))
+    pub fn wait_deadline(mut self, deadline: Instant) -> Option<usize> {
+        select(&mut self.arms, Until::instant(deadline))
     }
 
     /// Does one of the arms, if any can be done without waiting. Always spends a credit.
-    pub fn try_now(self) -> Option<usize> {
-        select(&self.arms, Until::Now)
+    pub fn try_now(mut self) -> Option<usize> {
+        select(&mut self.arms, Until::Now)
     }
 }
 
@@ -117,33 +140,54 @@ impl fmt::Debug for Select<'_> {
 /// What [`select!`](crate::select) calls: as [`Select::wait`], or [`Select::try_now`].
 #[doc(hidden)]
 #[inline]
-pub fn select_among(arms: &mut [&mut dyn Arm], waits: bool) -> Option<usize> {
-    if waits {
-        loop {
-            if let Some(chosen) = select(arms, Until::Done) {
-                return Some(chosen);
-            }
-        }
-    }
-    select(arms, Until::Now)
+pub fn select_among(arms: &mut [Numbered<'_>], waits: bool) -> Option<usize> {
+    select(arms, if waits { Until::Done } else { Until::Now })
 }
 
-/// Does one of the arms.
-fn select(arms: &[&mut dyn Arm], mut until: Until) -> Option<usize> {
+/// Does one of the arms, which stand in their order.
+#[inline(always)]
+fn select(arms: &mut [Numbered<'_>], until: Until) -> Option<usize> {
+    let section = wait::begin();
+    let mut tried = None;
+    if !arms.is_empty() {
+        let first = match &section {
+            Some(section) => section.local().seldom_random_below(arms.len()),
+            None => os_random_below(arms.len()),
+        };
+        if arms[first].arm.attempt(PRIVATE) {
+            wait::end(section);
+            return Some(first);
+        }
+        tried = Some(first);
+    }
+    drop(section);
+    select_slow(arms, tried, until)
+}
+
+/// As `select`, when one that was taken at random could not be done.
+#[cold]
+#[inline(never)]
+fn select_slow(arms: &mut [Numbered<'_>], tried: Option<usize>, mut until: Until) -> Option<usize> {
+    assert!(arms.len() <= ARMS_MAX, "a select with too many arms");
+    for (number, arm) in arms.iter_mut().enumerate() {
+        arm.number = number;
+    }
+    let mut n_left = arms.len();
+    if let Some(tried) = tried {
+        n_left -= 1;
+        arms.swap(tried, n_left);
+    }
     loop {
         let section = wait::begin();
-        let first = match &section {
-            Some(section) => section.local().random_below(arms.len()),
-            None => random_below(arms.len()),
-        };
-        for number in from(first, arms.len()) {
-            if arms[number].attempt(PRIVATE) {
-                wait::end(section);
-                return Some(number);
-            }
+        let left = &mut arms[..n_left];
+        shuffle(&section, left);
+        if let Some(done) = left.iter().find(|arm| arm.arm.attempt(PRIVATE)) {
+            wait::end(section);
+            return Some(done.number);
         }
-        let times = arms.iter().enumerate();
-        let time = times.filter_map(|(number, arm)| Some((arm.deadline(PRIVATE)?, number)));
+        n_left = arms.len();
+        let times = arms.iter();
+        let time = times.filter_map(|arm| Some((arm.arm.deadline(PRIVATE)?, arm.number)));
         let time = time.min();
         if let Until::Now = until {
             wait::end(section);
@@ -157,9 +201,12 @@ fn select(arms: &[&mut dyn Arm], mut until: Until) -> Option<usize> {
             (Some(own), Some((time, _))) => Some(own.min(time)),
             (own, time) => own.or(time.map(|(time, _)| time)),
         };
-        match wait(arms, first, deadline) {
-            Some(Ended::Woken(number)) if arms[number as usize].woken(PRIVATE) => {
-                return Some(number as usize);
+        match wait(arms, deadline) {
+            Some(Ended::Woken(number)) => {
+                let mut woken = arms.iter().filter(|arm| arm.number == number as usize);
+                if woken.any(|arm| arm.arm.woken(PRIVATE)) {
+                    return Some(number as usize);
+                }
             }
             Some(Ended::Deadline) => {
                 return time
@@ -167,27 +214,26 @@ fn select(arms: &[&mut dyn Arm], mut until: Until) -> Option<usize> {
                     .map(|(_, number)| number);
             }
             Some(Ended::Interrupted(interrupt)) => interrupt.unwind(),
-            None | Some(Ended::Woken(_) | Ended::Again | Ended::Token) => {}
+            None | Some(Ended::Again | Ended::Token) => {}
         }
     }
 }
 
 /// Waits in all arms, and leaves them. `None`: one of them may be done without waiting.
-fn wait(arms: &[&mut dyn Arm], first: usize, deadline: Option<u64>) -> Option<Ended> {
+fn wait(arms: &[Numbered<'_>], deadline: Option<u64>) -> Option<Ended> {
     let episode = match Episode::open(Reason::SELECT, POINT) {
         Ok(episode) => episode,
         Err(ended) => return Some(ended),
     };
     let target = episode.target();
-    let mut queued = Queued { arms, first, n: 0 };
-    for number in from(first, arms.len()) {
-        let tag = u32::try_from(number).expect("greenrt: so many arms do not fit into memory");
+    let mut queued = Queued { arms, n: 0 };
+    for Numbered { arm, number } in arms {
         let who = Who {
             target: &target,
-            tag,
+            tag: *number as u32,
         };
         queued.n += 1;
-        if !arms[number].queue(&who, PRIVATE) {
+        if !arm.queue(&who, PRIVATE) {
             return episode.give_up();
         }
     }
@@ -196,26 +242,34 @@ fn wait(arms: &[&mut dyn Arm], first: usize, deadline: Option<u64>) -> Option<En
 
 /// The arms that wait; they leave when this is dropped.
 struct Queued<'a, 'b> {
-    arms: &'a [&'b mut dyn Arm],
-    first: usize,
+    arms: &'a [Numbered<'b>],
     n: usize,
 }
 
 impl Drop for Queued<'_, '_> {
     fn drop(&mut self) {
-        for number in from(self.first, self.arms.len()).take(self.n) {
-            self.arms[number].leave(PRIVATE);
+        for Numbered { arm, .. } in &self.arms[..self.n] {
+            arm.leave(PRIVATE);
         }
     }
 }
 
-/// All numbers below `n`, beginning with `first`.
-fn from(first: usize, n: usize) -> impl Iterator<Item = usize> {
-    (first..n).chain(0..first)
+/// Any order is equally likely, so each of the arms that can be done comes first of them as often.
+fn shuffle(section: &Option<Section>, arms: &mut [Numbered<'_>]) {
+    for n in (2..=arms.len()).rev() {
+        arms.swap(n - 1, random_below(section, n));
+    }
+}
+
+fn random_below(section: &Option<Section>, n: usize) -> usize {
+    match section {
+        Some(section) => section.local().random_below(n),
+        None => os_random_below(n),
+    }
 }
 
 /// For OS threads. Only has to spread, so that no arm is starved.
-fn random_below(n: usize) -> usize {
+fn os_random_below(n: usize) -> usize {
     thread_local! {
         static STATE: Cell<u64> = const { Cell::new(0) };
     }
@@ -290,7 +344,7 @@ macro_rules! select {
     (@arms [$({ ($($make:tt)*) ($arm:ident) ($pattern:pat = $value:expr) ($body:expr) })*] [$($default:tt)*]) => {{
         $($($make)*)*
         let chosen = $crate::sync::select::select_among(
-            &mut [$(&mut $arm),*],
+            &mut [$($crate::sync::select::Numbered::new(&mut $arm)),*],
             $crate::select!(@waits $($default)*),
         );
         $crate::select!(@choose chosen (0) [$({ ($pattern = $value) ($body) })*] [$($default)*])

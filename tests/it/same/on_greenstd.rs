@@ -23,3 +23,5 @@ mod sync_tests;
 mod thread_local_tests;
 #[path = "thread.rs"]
 mod thread_tests;
+#[path = "traits.rs"]
+mod traits;

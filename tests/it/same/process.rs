@@ -854,8 +854,37 @@ fn types_are_as_stds() {
     assert_eq!(process::id(), std::process::id());
     let _: fn(i32) -> ! = process::exit;
     let _: fn() -> ! = process::abort;
-    let _: fn(&mut Child) -> std::io::Result<ExitStatus> = Child::wait;
-    let _: fn(Child) -> std::io::Result<Output> = Child::wait_with_output;
+    type Of<T> = std::io::Result<T>;
+    let _: fn(&Child) -> u32 = Child::id;
+    let _: fn(&mut Child) -> Of<()> = Child::kill;
+    let _: fn(&mut Child) -> Of<ExitStatus> = Child::wait;
+    let _: fn(&mut Child) -> Of<Option<ExitStatus>> = Child::try_wait;
+    let _: fn(Child) -> Of<Output> = Child::wait_with_output;
+    let _: fn(String) -> Command = Command::new;
+    let _: fn(&mut Command) -> Of<Child> = Command::spawn;
+    let _: fn(&mut Command) -> Of<Output> = Command::output;
+    let _: fn(&mut Command) -> Of<ExitStatus> = Command::status;
+    let _: fn(&Command) -> process::CommandArgs<'_> = Command::get_args;
+    let _: fn(&Command) -> process::CommandEnvs<'_> = Command::get_envs;
+    let _: fn(&mut Command, u32) -> &mut Command = <Command as CommandExt>::uid;
+    let _: fn(&mut Command, u32) -> &mut Command = <Command as CommandExt>::gid;
+    let _: fn(&mut Command) -> std::io::Error = <Command as CommandExt>::exec;
+    let _: fn(Output) -> (ExitStatus, Vec<u8>, Vec<u8>) = |output| {
+        let Output {
+            status,
+            stdout,
+            stderr,
+        } = output;
+        (status, stdout, stderr)
+    };
+    let _: fn() -> u32 = super::root::os::unix::process::parent_id;
+    fn into_stdio<T: Into<Stdio>>() {}
+    into_stdio::<process::ChildStdin>();
+    into_stdio::<process::ChildStdout>();
+    into_stdio::<process::ChildStderr>();
+    into_stdio::<std::process::ChildStdout>();
+    into_stdio::<fs::File>();
+    into_stdio::<OwnedFd>();
     run(|| {
         let child = Arc::new(cat());
         assert!(format!("{child:?}").starts_with("Child { stdin: Some(ChildStdin { .. })"));

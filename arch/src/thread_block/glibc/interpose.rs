@@ -95,6 +95,16 @@ impl Drop for OpeningGuard {
     }
 }
 
+thread_local! {
+    static PTHREAD_SELF: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Says by which number the calling thread knows itself, if not by that of its record; an odd one.
+/// Zero: by that.
+pub fn set_pthread_self(number: usize) {
+    PTHREAD_SELF.set(number);
+}
+
 /// Checks that the program uses the functions defined here, and registers what runs at `fork`.
 pub(super) fn install() -> Result<(), Unavailable> {
     let ours: [(&CStr, *const ()); 2] = [
@@ -192,16 +202,26 @@ pub(super) unsafe extern "C" fn pthread_getattr_np(
     if original == 0 {
         return libc::ENOSYS;
     }
+    let asked = thread;
+    let own = ready().and_then(|support| Some((support, Block::installed(support)?)));
+    let thread = match (asked as usize, own) {
+        (number, Some((_, own))) if number != 0 && number == PTHREAD_SELF.get() => {
+            own.tp() as libc::pthread_t
+        }
+        // Such a number is somebody else's, of a thread that libc does not know.
+        (number, _) if number % 2 == 1 => return libc::ESRCH,
+        _ => asked,
+    };
     // SAFETY: found by this name.
     let original: PthreadGetattrNp = unsafe { mem::transmute::<usize, PthreadGetattrNp>(original) };
     // SAFETY: as the caller promises.
     let call = || unsafe { original(thread, attr) };
-    let error = match ready().and_then(|support| Some((support, Block::installed(support)?))) {
+    let error = match own {
         Some((support, own)) if own.tp() == thread as usize => own.with_os_tid(support, call),
         _ => call(),
     };
     // SAFETY: no conditions.
-    if error == 0 && thread == unsafe { libc::pthread_self() } {
+    if error == 0 && asked == unsafe { libc::pthread_self() } {
         // SAFETY: `original` has filled it.
         unsafe { correct_bounds(attr) };
     }
@@ -236,6 +256,8 @@ unsafe fn correct_bounds(attr: *mut libc::pthread_attr_t) {
 
 extern "C" fn before_fork() {
     let Some(support) = ready() else { return };
+    // First, while thread-locals are whose they were: the child shall not find it taken.
+    registry::hold();
     if let Some(own) = Block::installed(support) {
         let home = own.home_of(support);
         // SAFETY: home is this OS thread's. Nothing in this function touches a thread-local
@@ -251,6 +273,10 @@ extern "C" fn after_fork() {
         let home = Block::current();
         // SAFETY: `own` was installed on this OS thread when `before_fork` was called.
         unsafe { own.install(home) };
+    }
+    if ready().is_some() {
+        // SAFETY: held since `before_fork`, by this thread, in the child too.
+        unsafe { registry::release() };
     }
 }
 

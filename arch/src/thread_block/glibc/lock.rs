@@ -33,6 +33,16 @@ impl<T> Lock<T> {
         unsafe { libc::pthread_mutex_lock(self.mutex.get()) };
         Guard(self)
     }
+
+    /// Gives it back without its guard.
+    ///
+    /// # Safety
+    ///
+    /// The calling thread has locked it, and forgotten the guard.
+    pub(super) unsafe fn unlock(&'static self) {
+        // SAFETY: locked by this thread.
+        unsafe { libc::pthread_mutex_unlock(self.mutex.get()) };
+    }
 }
 
 impl<T> Deref for Guard<'_, T> {

@@ -85,6 +85,21 @@ fn registry() -> Guard<'static, Registry> {
     REGISTRY.lock()
 }
 
+/// Takes the lock, until [`release`].
+pub(super) fn hold() {
+    std::mem::forget(registry());
+}
+
+/// Gives the lock back.
+///
+/// # Safety
+///
+/// [`hold`] took it, for the calling thread.
+pub(super) unsafe fn release() {
+    // SAFETY: the caller's promise.
+    unsafe { REGISTRY.unlock() };
+}
+
 /// Live blocks.
 #[cfg(test)]
 pub(super) fn n_live() -> usize {

@@ -73,11 +73,15 @@ pub(crate) fn child(protocol: &str, runtime: &str, n_workers: &str) {
             .join(" ")
     });
     let runtime = Runtime::from_name(runtime).expect("a runtime");
+    if runtime == Runtime::Unmodified {
+        greenlibc::patch_all();
+    }
     let serve: fn(TcpListener, Protocol, usize) = match runtime {
         Runtime::Tokio => tokio::serve,
         Runtime::May => may::serve,
         Runtime::Smol => smol::serve,
         Runtime::Threads => threads::serve,
+        Runtime::Unmodified => threads::serve_on_a_thread,
         Runtime::Epoll => epoll::serve,
         // Listens by itself.
         Runtime::Greenrt | Runtime::Shared | Runtime::Private => {

@@ -24,6 +24,12 @@ pub(super) fn serve(listener: TcpListener, protocol: Protocol, _n_workers: usize
     }
 }
 
+/// As `serve`, on a thread that is as the others.
+pub(super) fn serve_on_a_thread(listener: TcpListener, protocol: Protocol, n_workers: usize) {
+    let server = thread::spawn(move || serve(listener, protocol, n_workers));
+    let _ = server.join();
+}
+
 fn handle(stream: TcpStream, protocol: Protocol) -> io::Result<()> {
     match protocol {
         Protocol::Echo | Protocol::HogEcho => echo(stream),

@@ -4,6 +4,7 @@
 
 mod greenrt;
 mod may;
+mod processes;
 mod smol;
 mod threads;
 mod tokio;
@@ -47,7 +48,10 @@ const N_CONTENDERS: u64 = 1000;
 
 /// Does the work and prints what it has cost.
 pub(crate) fn child(work: &str, runtime: &str) {
-    child::pin_to(child::SERVER_CPU);
+    // What shall use both CPUs is not pinned.
+    if work != "processes_2_cpus" {
+        child::pin_to(child::SERVER_CPU);
+    }
     std::panic::set_hook(Box::new(|info| {
         println!(
             "fails after {} spawns: {}",
@@ -57,6 +61,9 @@ pub(crate) fn child(work: &str, runtime: &str) {
         std::process::exit(1);
     }));
     let runtime = Runtime::from_name(runtime).expect("a runtime");
+    if work.starts_with("processes") {
+        return processes::run(runtime);
+    }
     let run: fn(Work, u64) -> Cost = match runtime {
         Runtime::Greenrt | Runtime::Shared | Runtime::Private => {
             ::greenrt::run(move || runtime.verify_thread_locals());
@@ -66,6 +73,7 @@ pub(crate) fn child(work: &str, runtime: &str) {
         Runtime::May => may::run,
         Runtime::Smol => smol::run,
         Runtime::Threads => threads::run,
+        Runtime::Unmodified => panic!("its threads are greenrt's"),
         Runtime::Epoll => panic!("a bare epoll loop has no threads"),
     };
     match work {

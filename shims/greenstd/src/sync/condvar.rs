@@ -5,14 +5,14 @@
 
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
-use std::sync::LockResult;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{LockResult, PoisonError};
 use std::time::{Duration, Instant};
 
 use greenrt::lowlevel::{FutexWait, deadline_after, futex_wait, futex_wake};
 
-use super::{MutexGuard, poison};
+use super::MutexGuard;
 
 /// A place to wait until something about the value of a [`Mutex`](super::Mutex) is true.
 ///
@@ -114,7 +114,7 @@ impl Condvar {
         ms: u32,
     ) -> LockResult<(MutexGuard<'a, T>, bool)> {
         let result = self.wait_timeout(guard, Duration::from_millis(ms.into()));
-        poison::map(result, |(guard, result)| (guard, !result.timed_out()))
+        map(result, |(guard, result)| (guard, !result.timed_out()))
     }
 
     /// As [`wait`](Condvar::wait), for at most `dur`; as [`std::sync::Condvar::wait_timeout`].
@@ -131,7 +131,7 @@ impl Condvar {
     ) -> LockResult<(MutexGuard<'a, T>, WaitTimeoutResult)> {
         let timed_out = self.wait_until(&mut guard, deadline_after(dur));
         let result = WaitTimeoutResult(timed_out);
-        poison::map(guard.checked(), |guard| (guard, result))
+        map(guard.checked(), |guard| (guard, result))
     }
 
     /// As [`wait_timeout`](Condvar::wait_timeout), as long as `condition` is true; as
@@ -160,7 +160,7 @@ impl Condvar {
             }
             timed_out = self.wait_until(&mut guard, deadline);
             let result = WaitTimeoutResult(timed_out);
-            guard = poison::map(guard.checked(), |guard| (guard, result))?.0;
+            guard = map(guard.checked(), |guard| (guard, result))?.0;
         }
     }
 
@@ -184,6 +184,14 @@ impl Condvar {
     fn notify(&self, n: usize) {
         self.n_notified.fetch_add(1, Relaxed);
         futex_wake(&self.n_notified, n);
+    }
+}
+
+/// Changes what is in a result, poisoned or not.
+fn map<T, U>(result: LockResult<T>, f: impl FnOnce(T) -> U) -> LockResult<U> {
+    match result {
+        Ok(value) => Ok(f(value)),
+        Err(poisoned) => Err(PoisonError::new(f(poisoned.into_inner()))),
     }
 }
 

@@ -39,7 +39,6 @@ pub mod mpsc;
 mod mutex;
 mod once;
 mod once_lock;
-mod poison;
 mod raw_mutex;
 mod raw_rwlock;
 mod rwlock;

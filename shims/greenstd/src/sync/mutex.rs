@@ -7,9 +7,10 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::panic::{RefUnwindSafe, UnwindSafe};
-use std::sync::{LockResult, PoisonError, TryLockError, TryLockResult};
+use std::sync::{LockResult, TryLockError, TryLockResult};
 
-use super::poison;
+use greenrt::lowlevel::{Poison, PoisonWatch};
+
 use super::raw_mutex::RawMutex;
 
 /// A lock around a value, which one thread at a time may use.
@@ -28,7 +29,7 @@ use super::raw_mutex::RawMutex;
 /// ```
 pub struct Mutex<T: ?Sized> {
     raw: RawMutex,
-    poison: poison::Flag,
+    poison: Poison,
     value: UnsafeCell<T>,
 }
 
@@ -46,7 +47,7 @@ impl<T: ?Sized> RefUnwindSafe for Mutex<T> {}
 #[clippy::has_significant_drop]
 pub struct MutexGuard<'a, T: ?Sized> {
     mutex: &'a Mutex<T>,
-    poison: poison::Guard,
+    poison: PoisonWatch,
     /// Not `Send`.
     thread: PhantomData<*const ()>,
 }
@@ -60,7 +61,7 @@ impl<T> Mutex<T> {
     pub const fn new(t: T) -> Mutex<T> {
         Mutex {
             raw: RawMutex::new(),
-            poison: poison::Flag::new(),
+            poison: Poison::new(),
             value: UnsafeCell::new(t),
         }
     }
@@ -98,7 +99,7 @@ impl<T: ?Sized> Mutex<T> {
     /// The guard of whoever has acquired the lock just now.
     #[inline]
     fn guard(&self) -> LockResult<MutexGuard<'_, T>> {
-        let poison = self.poison.guard();
+        let poison = self.poison.watch();
         self.poison.wrap(MutexGuard {
             mutex: self,
             poison,
@@ -127,13 +128,8 @@ impl<T: ?Sized> Mutex<T> {
     where
         T: Sized,
     {
-        let is_poisoned = self.poison.get();
         let value = self.value.into_inner();
-        if is_poisoned {
-            Err(PoisonError::new(value))
-        } else {
-            Ok(value)
-        }
+        self.poison.wrap(value)
     }
 
     /// The value of a mutex that nobody else can have, as [`std::sync::Mutex::get_mut`].

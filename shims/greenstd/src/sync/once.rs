@@ -8,7 +8,9 @@
 //! | COMPLETE   | it is done                                     |                            |
 //! | .. + QUEUED| the same, and others may wait for a change     | whoever changes it         |
 
+use std::cell::Cell;
 use std::fmt;
+use std::marker::PhantomData;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -44,6 +46,8 @@ pub struct Once {
 /// What [`Once::call_once_force`] tells of the calls before it; as [`std::sync::OnceState`].
 pub struct OnceState {
     is_poisoned: bool,
+    /// Not to be shared, as std's.
+    _alone: PhantomData<Cell<()>>,
 }
 
 /// As `std::sync::ONCE_INIT`.
@@ -212,6 +216,7 @@ impl Once {
         };
         f(&OnceState {
             is_poisoned: before == POISONED,
+            _alone: PhantomData,
         });
         running.is_done = true;
     }

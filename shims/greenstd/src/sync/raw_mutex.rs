@@ -12,12 +12,13 @@
 //! ([`futex_hand_over`](greenrt::lowlevel::futex_hand_over)).
 
 use std::hint;
-use std::sync::atomic::AtomicU32;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use greenrt::lowlevel::{
     FutexWait, futex_hand_over, futex_wait, futex_wait_again, on_green_thread, spend_credit,
 };
+
+use super::atomic::AtomicU32;
+use super::atomic::Ordering::{Acquire, Relaxed, Release};
 
 const FREE: u32 = 0;
 const LOCKED: u32 = 1;
@@ -30,7 +31,14 @@ const SPINS: u32 = 100;
 pub(super) struct RawMutex(AtomicU32);
 
 impl RawMutex {
+    #[cfg(not(loom))]
     pub(super) const fn new() -> Self {
+        RawMutex(AtomicU32::new(FREE))
+    }
+
+    /// In a model (greenrt's `sync/loom_tests`).
+    #[cfg(loom)]
+    pub(super) fn new() -> Self {
         RawMutex(AtomicU32::new(FREE))
     }
 

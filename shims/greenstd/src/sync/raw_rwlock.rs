@@ -25,13 +25,12 @@
 //!   out, or writers readers, for as long as they come. Where it is contended this costs a switch
 //!   for each turn, which a green thread has cheap.
 
-use std::sync::atomic::AtomicU32;
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-
 use greenrt::lowlevel::{
     FutexWait, futex_hand_over, futex_wait, futex_wait_again, futex_wake, spend_credit,
 };
 
+use super::atomic::AtomicU32;
+use super::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use super::lock::{Held, Lock};
 
 const QUEUED: u32 = 1 << 30;
@@ -67,7 +66,22 @@ fn is_readable(state: u32) -> bool {
 }
 
 impl RawRwLock {
+    #[cfg(not(loom))]
     pub(super) const fn new() -> Self {
+        RawRwLock {
+            state: AtomicU32::new(0),
+            reader_turn: AtomicU32::new(0),
+            writer_turn: AtomicU32::new(0),
+            queue: Lock::new(Queue {
+                n_readers: 0,
+                n_writers: 0,
+            }),
+        }
+    }
+
+    /// In a model (greenrt's `sync/loom_tests`).
+    #[cfg(loom)]
+    pub(super) fn new() -> Self {
         RawRwLock {
             state: AtomicU32::new(0),
             reader_turn: AtomicU32::new(0),

@@ -11,7 +11,8 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::ptr::NonNull;
 use std::sync::{LockResult, PoisonError, TryLockError, TryLockResult};
 
-use super::poison;
+use greenrt::lowlevel::{Poison, PoisonWatch};
+
 use super::raw_rwlock::RawRwLock;
 
 /// A lock around a value, which many threads may read or one may write.
@@ -32,7 +33,7 @@ use super::raw_rwlock::RawRwLock;
 /// ```
 pub struct RwLock<T: ?Sized> {
     raw: RawRwLock,
-    poison: poison::Flag,
+    poison: Poison,
     value: UnsafeCell<T>,
 }
 
@@ -65,7 +66,7 @@ unsafe impl<T: ?Sized + Sync> Sync for RwLockReadGuard<'_, T> {}
 #[clippy::has_significant_drop]
 pub struct RwLockWriteGuard<'rwlock, T: ?Sized> {
     lock: &'rwlock RwLock<T>,
-    poison: poison::Guard,
+    poison: PoisonWatch,
     /// Not `Send`.
     thread: PhantomData<*const ()>,
 }
@@ -79,7 +80,7 @@ impl<T> RwLock<T> {
     pub const fn new(t: T) -> RwLock<T> {
         RwLock {
             raw: RawRwLock::new(),
-            poison: poison::Flag::new(),
+            poison: Poison::new(),
             value: UnsafeCell::new(t),
         }
     }
@@ -158,7 +159,7 @@ impl<T: ?Sized> RwLock<T> {
     /// The guard of whoever has acquired the lock for writing just now.
     #[inline]
     fn write_guard(&self) -> LockResult<RwLockWriteGuard<'_, T>> {
-        let poison = self.poison.guard();
+        let poison = self.poison.watch();
         self.poison.wrap(RwLockWriteGuard {
             lock: self,
             poison,
@@ -187,13 +188,8 @@ impl<T: ?Sized> RwLock<T> {
     where
         T: Sized,
     {
-        let is_poisoned = self.poison.get();
         let value = self.value.into_inner();
-        if is_poisoned {
-            Err(PoisonError::new(value))
-        } else {
-            Ok(value)
-        }
+        self.poison.wrap(value)
     }
 
     /// The value of a lock that nobody else can have, as [`std::sync::RwLock::get_mut`].

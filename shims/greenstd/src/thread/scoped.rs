@@ -6,6 +6,7 @@
 )]
 
 use std::fmt;
+use std::panic::RefUnwindSafe;
 use std::ptr;
 
 use super::{Builder, Result, Thread};
@@ -79,6 +80,9 @@ impl<'scope, 'env> Scope<'scope, 'env> {
             .expect("failed to spawn thread")
     }
 }
+
+// As std's: it is made for sharing, and what it counts is right whoever panics.
+impl RefUnwindSafe for Scope<'_, '_> {}
 
 impl fmt::Debug for Scope<'_, '_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,0 +1,150 @@
+//! What is done to files at a position, or waits for the disk.
+
+use std::ffi::{c_int, c_uint};
+
+use greenrt::lowlevel::Lane;
+use libc::{c_void, iovec, off_t, off64_t, size_t, ssize_t};
+
+use crate::io::{self, tried};
+use crate::offload;
+use crate::symbol::interpose;
+
+/// Reading or writing at a position: at once, if that can be; otherwise by the pool.
+macro_rules! positioned {
+    ($call:path, $vectored:path; $fd:expr, $slice:expr, $n:expr, $at:expr; $($argument:expr),*) => {{
+        let (slices, n) = ($slice, $n);
+        io::file(
+            $fd,
+            |fd| {
+                // SAFETY: as the caller promises.
+                tried(unsafe { $vectored(fd, slices, n, $at, libc::RWF_NOWAIT) })
+            },
+            || {
+                // SAFETY: as the caller promises, who waits.
+                unsafe { $call($($argument),*) }
+            },
+        )
+    }};
+}
+
+interpose! {
+    /// `pread(2)`: what is in memory at once, the rest on an OS thread of the pool.
+    green fn pread(fd: c_int, buffer: *mut c_void, bytes: size_t, at: off_t) -> ssize_t {
+        let slice = iovec { iov_base: buffer, iov_len: bytes };
+        positioned!(real::pread, libc::preadv2; fd, &raw const slice, 1, at; fd, buffer, bytes, at)
+    }
+
+    /// `pread64(2)`: as `pread`.
+    green fn pread64(fd: c_int, buffer: *mut c_void, bytes: size_t, at: off64_t) -> ssize_t {
+        let slice = iovec { iov_base: buffer, iov_len: bytes };
+        positioned!(real::pread64, libc::preadv2; fd, &raw const slice, 1, at; fd, buffer, bytes, at)
+    }
+
+    /// `pwrite(2)`: as `pread`.
+    green fn pwrite(fd: c_int, bytes: *const c_void, n: size_t, at: off_t) -> ssize_t {
+        let slice = iovec { iov_base: bytes.cast_mut(), iov_len: n };
+        positioned!(real::pwrite, libc::pwritev2; fd, &raw const slice, 1, at; fd, bytes, n, at)
+    }
+
+    /// `pwrite64(2)`: as `pread`.
+    green fn pwrite64(fd: c_int, bytes: *const c_void, n: size_t, at: off64_t) -> ssize_t {
+        let slice = iovec { iov_base: bytes.cast_mut(), iov_len: n };
+        positioned!(real::pwrite64, libc::pwritev2; fd, &raw const slice, 1, at; fd, bytes, n, at)
+    }
+
+    /// `preadv(2)`: as `pread`.
+    green fn preadv(fd: c_int, slices: *const iovec, n: c_int, at: off_t) -> ssize_t {
+        positioned!(real::preadv, libc::preadv2; fd, slices, n, at; fd, slices, n, at)
+    }
+
+    /// `preadv64(2)`: as `pread`.
+    green fn preadv64(fd: c_int, slices: *const iovec, n: c_int, at: off64_t) -> ssize_t {
+        positioned!(real::preadv64, libc::preadv2; fd, slices, n, at; fd, slices, n, at)
+    }
+
+    /// `pwritev(2)`: as `pread`.
+    green fn pwritev(fd: c_int, slices: *const iovec, n: c_int, at: off_t) -> ssize_t {
+        positioned!(real::pwritev, libc::pwritev2; fd, slices, n, at; fd, slices, n, at)
+    }
+
+    /// `pwritev64(2)`: as `pread`.
+    green fn pwritev64(fd: c_int, slices: *const iovec, n: c_int, at: off64_t) -> ssize_t {
+        positioned!(real::pwritev64, libc::pwritev2; fd, slices, n, at; fd, slices, n, at)
+    }
+
+    /// `fsync(2)`: on an OS thread of the pool.
+    green fn fsync(fd: c_int) -> c_int {
+        offload::call(Lane::General, || {
+            // SAFETY: as the caller promises.
+            unsafe { real::fsync(fd) }
+        })
+    }
+
+    /// `fdatasync(2)`: as `fsync`.
+    green fn fdatasync(fd: c_int) -> c_int {
+        offload::call(Lane::General, || {
+            // SAFETY: as the caller promises.
+            unsafe { real::fdatasync(fd) }
+        })
+    }
+
+    /// `flock(2)`: as `fsync`, if it must wait.
+    green fn flock(fd: c_int, operation: c_int) -> c_int {
+        // SAFETY: as the caller promises.
+        let error = unsafe { real::flock(fd, operation | libc::LOCK_NB) };
+        let must_wait = error != 0 && crate::errno::get() == libc::EWOULDBLOCK;
+        if !must_wait || operation & libc::LOCK_NB != 0 {
+            return error;
+        }
+        offload::call(Lane::General, || {
+            // SAFETY: as the caller promises.
+            unsafe { real::flock(fd, operation) }
+        })
+    }
+
+    /// `copy_file_range(2)`: as `fsync`.
+    green fn copy_file_range(
+        from: c_int,
+        from_at: *mut off64_t,
+        to: c_int,
+        to_at: *mut off64_t,
+        bytes: size_t,
+        flags: c_uint,
+    ) -> ssize_t {
+        offload::call(Lane::General, || {
+            // SAFETY: as the caller promises, who waits.
+            unsafe { real::copy_file_range(from, from_at, to, to_at, bytes, flags) }
+        })
+    }
+
+    /// `sendfile(2)`: as `fsync`, and so for sockets.
+    green fn sendfile(to: c_int, from: c_int, at: *mut off_t, bytes: size_t) -> ssize_t {
+        offload::call(Lane::General, || {
+            // SAFETY: as the caller promises, who waits.
+            unsafe { real::sendfile(to, from, at, bytes) }
+        })
+    }
+
+    /// `sendfile64(2)`: as `sendfile`.
+    green fn sendfile64(to: c_int, from: c_int, at: *mut off64_t, bytes: size_t) -> ssize_t {
+        offload::call(Lane::General, || {
+            // SAFETY: as the caller promises, who waits.
+            unsafe { real::sendfile64(to, from, at, bytes) }
+        })
+    }
+
+    /// `splice(2)`: as `sendfile`.
+    green fn splice(
+        from: c_int,
+        from_at: *mut off64_t,
+        to: c_int,
+        to_at: *mut off64_t,
+        bytes: size_t,
+        flags: c_uint,
+    ) -> ssize_t {
+        offload::call(Lane::General, || {
+            // SAFETY: as the caller promises, who waits.
+            unsafe { real::splice(from, from_at, to, to_at, bytes, flags) }
+        })
+    }
+}

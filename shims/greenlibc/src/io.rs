@@ -1,0 +1,500 @@
+//! Reading, writing, closing, duplicating, and the modes of descriptors of every kind.
+//!
+//! A read of a pipe, a terminal and the like asks the kernel not to wait by `RWF_NOWAIT`. Where there
+//! is no such form for them, it asks first whether they are ready; then another reader of the same may
+//! be faster, and the worker waits. What a file has in memory is read at once, and the rest on
+//! an OS thread of the pool.
+
+use std::ffi::{c_int, c_uint, c_ulong, c_void};
+use std::io;
+use std::mem;
+use std::os::fd::RawFd;
+
+use greenrt::lowlevel::{self, Lane};
+use libc::{iovec, size_t, ssize_t};
+
+use crate::errno::{self, result, returned};
+use crate::net;
+use crate::offload;
+use crate::poll;
+use crate::symbol::{Symbol, interpose};
+use crate::table::{self, Direction, Entry, Kind};
+
+interpose! {
+    /// `read(2)`: parks.
+    green fn read(fd: c_int, buffer: *mut c_void, bytes: size_t) -> ssize_t {
+        let slice = iovec { iov_base: buffer, iov_len: bytes };
+        let call = |fd| {
+            // SAFETY: as the caller promises.
+            unsafe { real::read(fd, buffer, bytes) }
+        };
+        // SAFETY: as the caller promises, who waits.
+        unsafe { read_with(fd, &[slice], Symbol::read, call) }
+    }
+
+    /// `readv(2)`: parks.
+    green fn readv(fd: c_int, slices: *const iovec, n: c_int) -> ssize_t {
+        let call = |fd| {
+            // SAFETY: as the caller promises.
+            unsafe { real::readv(fd, slices, n) }
+        };
+        let Ok(count @ 1..=MAX_SLICES) = usize::try_from(n) else {
+            return call(fd);
+        };
+        // SAFETY: as the caller promises.
+        let slices = unsafe { std::slice::from_raw_parts(slices, count) };
+        // SAFETY: as the caller promises, who waits.
+        unsafe { read_with(fd, slices, Symbol::readv, call) }
+    }
+
+    /// `write(2)`: parks.
+    green fn write(fd: c_int, bytes: *const c_void, n: size_t) -> ssize_t {
+        let slice = iovec { iov_base: bytes.cast_mut(), iov_len: n };
+        let call = |fd| {
+            // SAFETY: as the caller promises.
+            unsafe { real::write(fd, bytes, n) }
+        };
+        // SAFETY: as the caller promises, who waits.
+        unsafe { write_with(fd, &[slice], Symbol::write, call) }
+    }
+
+    /// `writev(2)`: parks.
+    green fn writev(fd: c_int, slices: *const iovec, n: c_int) -> ssize_t {
+        let call = |fd| {
+            // SAFETY: as the caller promises.
+            unsafe { real::writev(fd, slices, n) }
+        };
+        let Ok(count @ 1..=MAX_SLICES) = usize::try_from(n) else {
+            return call(fd);
+        };
+        // SAFETY: as the caller promises.
+        let slices = unsafe { std::slice::from_raw_parts(slices, count) };
+        // SAFETY: as the caller promises, who waits.
+        unsafe { write_with(fd, slices, Symbol::writev, call) }
+    }
+
+    /// `close(2)`: wakes those who wait for the descriptor.
+    all fn close(fd: c_int) -> c_int {
+        table::forget(fd);
+        // SAFETY: as the caller promises.
+        unsafe { real::close(fd) }
+    }
+
+    /// `fcntl(2)`: the mode is noted.
+    all fn fcntl(fd: c_int, command: c_int, argument: usize) -> c_int {
+        let call = |argument| {
+            // SAFETY: as the caller promises.
+            unsafe { real::fcntl(fd, command, argument) }
+        };
+        match command {
+            libc::F_DUPFD | libc::F_DUPFD_CLOEXEC => {
+                let new = call(argument);
+                if new >= 0 {
+                    table::duplicated(fd, new);
+                }
+                new
+            }
+            libc::F_GETFL => {
+                let flags = call(argument);
+                match table::get(fd).filter(|entry| entry.is_ours()) {
+                    Some(entry) if flags >= 0 && !entry.is_nonblocking() => flags & !libc::O_NONBLOCK,
+                    _ => flags,
+                }
+            }
+            libc::F_SETFL => {
+                let entry = table::get(fd);
+                let ours = entry.as_ref().is_some_and(|entry| entry.is_ours());
+                let kept = if ours { libc::O_NONBLOCK as usize } else { 0 };
+                let error = call(argument | kept);
+                if error == 0 && let Some(entry) = entry {
+                    entry.believe(argument & libc::O_NONBLOCK as usize != 0);
+                }
+                error
+            }
+            libc::F_SETLKW | libc::F_OFD_SETLKW if Symbol::fcntl.is_green() => {
+                offload::call(Lane::General, || call(argument))
+            }
+            _ => call(argument),
+        }
+    }
+
+    /// `fcntl64`: what `fcntl` is called where files may be large.
+    all fn fcntl64(fd: c_int, command: c_int, argument: usize) -> c_int {
+        // SAFETY: as the caller promises.
+        unsafe { fcntl(fd, command, argument) }
+    }
+
+    /// `close_range(2)`: as `close`.
+    all fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {
+        const CLOSES_NONE: c_int = libc::CLOSE_RANGE_CLOEXEC as c_int;
+        if flags & CLOSES_NONE == 0 {
+            table::forget_range(first, last);
+        }
+        // SAFETY: as the caller promises.
+        unsafe { real::close_range(first, last, flags) }
+    }
+
+    /// `ioctl(2)`: the mode is noted (`FIONBIO`).
+    all fn ioctl(fd: c_int, request: c_ulong, argument: usize) -> c_int {
+        let call = |argument| {
+            // SAFETY: as the caller promises.
+            unsafe { real::ioctl(fd, request, argument) }
+        };
+        let Some(entry) = table::get(fd).filter(|_| request == libc::FIONBIO && argument != 0) else {
+            return call(argument);
+        };
+        let wish = std::ptr::with_exposed_provenance::<c_int>(argument);
+        // SAFETY: as the caller promises.
+        let nonblocking = unsafe { wish.read() } != 0;
+        let kept: c_int = (nonblocking || entry.is_ours()).into();
+        let error = call((&raw const kept).expose_provenance());
+        if error == 0 {
+            entry.believe(nonblocking);
+        }
+        error
+    }
+
+    /// `dup(2)`: what is believed of one holds for the other.
+    all fn dup(fd: c_int) -> c_int {
+        // SAFETY: as the caller promises.
+        let new = unsafe { real::dup(fd) };
+        if new >= 0 {
+            table::duplicated(fd, new);
+        }
+        new
+    }
+
+    /// `dup2(2)`: as `dup`; the second one is closed.
+    all fn dup2(fd: c_int, other: c_int) -> c_int {
+        replace(fd, other, || {
+            // SAFETY: as the caller promises.
+            unsafe { real::dup2(fd, other) }
+        })
+    }
+
+    /// `dup3(2)`: as `dup2`.
+    all fn dup3(fd: c_int, other: c_int, flags: c_int) -> c_int {
+        replace(fd, other, || {
+            // SAFETY: as the caller promises.
+            unsafe { real::dup3(fd, other, flags) }
+        })
+    }
+}
+
+/// More than this the kernel does not take.
+const MAX_SLICES: usize = 1024;
+
+fn replace(fd: RawFd, other: RawFd, call: impl FnOnce() -> c_int) -> c_int {
+    if fd != other && flags(fd).is_ok() {
+        table::forget(other);
+    }
+    let new = call();
+    if new >= 0 && fd != other {
+        table::duplicated(fd, new);
+    }
+    new
+}
+
+/// The mode and so on of a descriptor, as the kernel has it.
+pub(crate) fn flags(fd: RawFd) -> io::Result<c_int> {
+    // SAFETY: no memory is passed.
+    result(unsafe { real::fcntl(fd, libc::F_GETFL, 0) })
+}
+
+pub(crate) fn set_flags(fd: RawFd, flags: c_int) -> io::Result<()> {
+    // SAFETY: no memory is passed.
+    result(unsafe { real::fcntl(fd, libc::F_SETFL, flags as usize) }).map(drop)
+}
+
+/// How a call without waiting ended.
+pub(crate) enum Tried {
+    Done(io::Result<usize>),
+    /// There is no such call for this descriptor.
+    Unsupported,
+}
+
+/// The flag is for positions; this one is that of the descriptor.
+const HERE: libc::off_t = -1;
+
+pub(crate) fn tried(n: ssize_t) -> Tried {
+    match result(n) {
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::ENOSYS)) => {
+            Tried::Unsupported
+        }
+        done => Tried::Done(done.map(isize::cast_unsigned)),
+    }
+}
+
+/// Reads into slices. `call` is the user's own call.
+///
+/// # Safety
+///
+/// The slices may be written to until this returns.
+unsafe fn read_with(
+    fd: RawFd,
+    slices: &[iovec],
+    symbol: Symbol,
+    call: impl Fn(RawFd) -> ssize_t,
+) -> ssize_t {
+    let try_now = |fd| {
+        let n = slices.len() as c_int;
+        // SAFETY: as the caller promises.
+        tried(unsafe { libc::preadv2(fd, slices.as_ptr(), n, HERE, libc::RWF_NOWAIT) })
+    };
+    let known = table::get(fd);
+    // What need not wait needs no entry.
+    if known.is_none()
+        && let Some(n) = done_at_once(try_now(fd))
+    {
+        return n;
+    }
+    let Some(entry) = known.or_else(|| table::entry(fd)) else {
+        return call(fd);
+    };
+    match entry.kind {
+        Kind::File => return file(fd, try_now, || call(fd)),
+        _ if entry.is_nonblocking() => return pass(call(fd)),
+        Kind::Stream | Kind::Socket => {}
+        Kind::Other => return returned(other(&entry, Direction::Read, symbol, try_now, call)),
+    }
+    if let [slice] = slices {
+        return returned(net::receive(&entry, 0, slice.iov_len, |fd, _, flags| {
+            // SAFETY: as the caller promises.
+            unsafe { net::real::recv(fd, slice.iov_base, slice.iov_len, flags) }
+        }));
+    }
+    // SAFETY: all zero is a message.
+    let mut message: libc::msghdr = unsafe { mem::zeroed() };
+    message.msg_iov = slices.as_ptr().cast_mut();
+    message.msg_iovlen = slices.len();
+    let bytes = bytes_of(slices);
+    returned(net::receive(&entry, 0, bytes, |fd, _, flags| {
+        // SAFETY: as the caller promises.
+        unsafe { net::real::recvmsg(fd, &raw mut message, flags) }
+    }))
+}
+
+/// Writes from slices. `call` is the user's own call.
+///
+/// # Safety
+///
+/// The slices may be read from until this returns.
+unsafe fn write_with(
+    fd: RawFd,
+    all: &[iovec],
+    symbol: Symbol,
+    call: impl Fn(RawFd) -> ssize_t,
+) -> ssize_t {
+    // SAFETY: as the caller promises.
+    let mut slices = unsafe { Slices::new(all.as_ptr().cast_mut(), all.len()) };
+    let bytes = slices.bytes();
+    let known = table::get(fd);
+    let mut begun = 0;
+    // What need not wait needs no entry, also in the handler of a signal.
+    if known.is_none() {
+        let n = all.len() as c_int;
+        // SAFETY: as the caller promises.
+        let n = tried(unsafe { libc::pwritev2(fd, all.as_ptr(), n, HERE, libc::RWF_NOWAIT) });
+        match n {
+            Tried::Done(Ok(n)) if 0 < n && n < bytes => begun = n,
+            n => {
+                if let Some(n) = done_at_once(n) {
+                    return n;
+                }
+            }
+        }
+    }
+    let Some(entry) = known.or_else(|| table::entry(fd)) else {
+        return call(fd);
+    };
+    if begun > 0 && entry.is_nonblocking() {
+        return pass(begun.cast_signed());
+    }
+    if entry.is_socket() && !entry.is_nonblocking() {
+        // SAFETY: all zero is a message.
+        let mut message: libc::msghdr = unsafe { mem::zeroed() };
+        let sent = net::transmit(&entry, bytes - begun, |fd, done| {
+            let done = begun + done;
+            if let [slice] = all {
+                // SAFETY: as the caller promises; `done` bytes of it are sent.
+                let rest = unsafe { slice.iov_base.byte_add(done) };
+                // SAFETY: as the caller promises.
+                return unsafe { net::real::send(fd, rest, bytes - done, libc::MSG_DONTWAIT) };
+            }
+            slices.skip_to(done);
+            (message.msg_iov, message.msg_iovlen) = slices.parts();
+            // SAFETY: as the caller promises.
+            unsafe { net::real::sendmsg(fd, &raw const message, libc::MSG_DONTWAIT) }
+        });
+        return match sent {
+            Ok(n) => begun.cast_signed() + n,
+            Err(_) if begun > 0 => begun.cast_signed(),
+            Err(error) => returned(Err(error)),
+        };
+    }
+    let mut done = begun;
+    loop {
+        slices.skip_to(done);
+        let (rest, n) = slices.parts();
+        let try_now = |fd| {
+            // SAFETY: as the caller promises.
+            tried(unsafe { libc::pwritev2(fd, rest, n as c_int, HERE, libc::RWF_NOWAIT) })
+        };
+        let rest_call = |fd| {
+            if done == 0 {
+                return call(fd);
+            }
+            // SAFETY: as the caller promises.
+            unsafe { real::writev(fd, rest, n as c_int) }
+        };
+        let n = match entry.kind {
+            Kind::File => result(file(fd, try_now, || rest_call(fd))),
+            _ if entry.is_nonblocking() => return pass(call(fd)),
+            _ => other(&entry, Direction::Write, symbol, try_now, rest_call),
+        };
+        match n {
+            // One in blocking mode writes all of it.
+            Ok(n) if n > 0 && done + n.cast_unsigned() < bytes => done += n.cast_unsigned(),
+            Ok(n) => return done.cast_signed() + n,
+            Err(error) if done == 0 => return returned(Err(error)),
+            Err(_) => return done.cast_signed(),
+        }
+    }
+}
+
+/// What a call that has not waited returns; `None`: it would have, or was none.
+fn done_at_once(tried: Tried) -> Option<ssize_t> {
+    match tried {
+        Tried::Done(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => None,
+        Tried::Done(done) => Some(pass(returned(done.map(usize::cast_signed)))),
+        Tried::Unsupported => None,
+    }
+}
+
+/// A file: at once, if that can be; otherwise by the pool.
+pub(crate) fn file(
+    fd: RawFd,
+    try_now: impl FnOnce(RawFd) -> Tried,
+    call: impl FnOnce() -> ssize_t,
+) -> ssize_t {
+    if crate::symbol::patched() & crate::symbol::Part::Files as u32 == 0 {
+        return call();
+    }
+    match try_now(fd) {
+        Tried::Done(Ok(n)) => pass(n.cast_signed()),
+        Tried::Done(Err(error)) if error.kind() != io::ErrorKind::WouldBlock => {
+            returned(Err(error))
+        }
+        _ => offload::call(Lane::General, call),
+    }
+}
+
+/// A pipe, a terminal and the like.
+fn other(
+    entry: &Entry,
+    direction: Direction,
+    symbol: Symbol,
+    try_now: impl Fn(RawFd) -> Tried,
+    call: impl Fn(RawFd) -> ssize_t,
+) -> io::Result<ssize_t> {
+    let events = match direction {
+        Direction::Read => libc::POLLIN,
+        Direction::Write => libc::POLLOUT,
+    };
+    let done = table::wait(entry, direction, None, |fd| {
+        if !entry.has_no_nowait() {
+            match try_now(fd) {
+                Tried::Done(done) => return done.map(usize::cast_signed),
+                Tried::Unsupported => entry.has_no_nowait_form(),
+            }
+        }
+        if poll::is_ready(fd, events) {
+            result(call(fd))
+        } else {
+            Err(io::ErrorKind::WouldBlock.into())
+        }
+    });
+    match done {
+        // It cannot be waited for, and so should not have to be.
+        Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
+            symbol.blocks();
+            result(call(entry.io.get_ref().get()?))
+        }
+        done => done,
+    }
+}
+
+/// A call that did not wait. Whoever makes it for ever starves nobody.
+fn pass(returned: ssize_t) -> ssize_t {
+    let number = errno::get();
+    lowlevel::spend_credit();
+    errno::set(number);
+    returned
+}
+
+pub(crate) fn bytes_of(slices: &[iovec]) -> usize {
+    slices
+        .iter()
+        .fold(0, |sum, slice| sum.saturating_add(slice.iov_len))
+}
+
+/// What is left to be written of the user's slices. They are copied only if there are several and
+/// some of it was written.
+pub(crate) struct Slices {
+    all: (*mut iovec, usize),
+    rest: Vec<iovec>,
+    done: usize,
+}
+
+impl Slices {
+    /// # Safety
+    ///
+    /// There are `n` slices at `all`, for as long as this is used.
+    pub(crate) unsafe fn new(all: *mut iovec, n: usize) -> Slices {
+        Slices {
+            all: (all, n),
+            rest: Vec::new(),
+            done: 0,
+        }
+    }
+
+    fn all(&self) -> &[iovec] {
+        match self.all {
+            (_, 0) => &[],
+            // SAFETY: as whoever made this has promised.
+            (all, n) => unsafe { std::slice::from_raw_parts(all, n) },
+        }
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        bytes_of(self.all())
+    }
+
+    /// The first `done` bytes are written.
+    pub(crate) fn skip_to(&mut self, done: usize) {
+        if done == self.done {
+            return;
+        }
+        self.done = done;
+        let mut skip = done;
+        let mut rest = Vec::with_capacity(self.all.1);
+        for slice in self.all() {
+            let n = slice.iov_len.min(skip);
+            skip -= n;
+            if n < slice.iov_len {
+                rest.push(iovec {
+                    iov_base: slice.iov_base.wrapping_byte_add(n),
+                    iov_len: slice.iov_len - n,
+                });
+            }
+        }
+        self.rest = rest;
+    }
+
+    pub(crate) fn parts(&mut self) -> (*mut iovec, usize) {
+        match self.done {
+            0 => self.all,
+            _ => (self.rest.as_mut_ptr(), self.rest.len()),
+        }
+    }
+}

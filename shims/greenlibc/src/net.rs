@@ -1,0 +1,461 @@
+//! Sockets.
+//!
+//! What reads and writes asks the kernel not to wait, and parks when it would have. A write to a stream
+//! goes on until all of it is written, as one in blocking mode does, or fails; what was written before
+//! that is what it returns.
+
+use std::ffi::{c_int, c_uint, c_void};
+use std::io;
+use std::mem;
+use std::os::fd::RawFd;
+use std::ptr;
+use std::sync::Arc;
+
+use greenrt::lowlevel::{self, Lane};
+use libc::{mmsghdr, msghdr, size_t, sockaddr, socklen_t, ssize_t, timespec};
+
+use crate::errno::{self, result, returned};
+use crate::io::{Slices, flags, set_flags};
+use crate::offload;
+use crate::symbol::{Symbol, interpose};
+use crate::table::{self, Direction, Entry, Kind, Number};
+
+interpose! {
+    /// `socket(2)`.
+    all fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int {
+        // SAFETY: as the caller promises.
+        let fd = unsafe { real::socket(domain, kind, protocol) };
+        if fd >= 0 {
+            if lowlevel::in_user_code() {
+                let nonblocking = kind & libc::SOCK_NONBLOCK != 0;
+                let kind = kind & !(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC);
+                let kind = if kind == libc::SOCK_STREAM { Kind::Stream } else { Kind::Socket };
+                table::opened(fd, kind, nonblocking);
+            } else {
+                table::forget(fd);
+            }
+        }
+        fd
+    }
+
+    /// `listen(2)`, with the longest backlog that the system allows if at least 128 is asked for, as
+    /// std does: a burst of clients overflows that.
+    all fn listen(fd: c_int, backlog: c_int) -> c_int {
+        let backlog = if backlog >= 128 { c_int::MAX } else { backlog };
+        // SAFETY: as the caller promises.
+        let error = unsafe { real::listen(fd, backlog) };
+        if error == 0 && let Some(entry) = table::entry(fd) {
+            entry.listens();
+        }
+        error
+    }
+
+    /// `accept(2)`: parks.
+    all fn accept(fd: c_int, address: *mut sockaddr, bytes: *mut socklen_t) -> c_int {
+        accept_with(fd, 0, Symbol::accept, || {
+            // SAFETY: as the caller promises.
+            unsafe { real::accept(fd, address, bytes) }
+        })
+    }
+
+    /// `accept4(2)`: parks.
+    all fn accept4(
+        fd: c_int,
+        address: *mut sockaddr,
+        bytes: *mut socklen_t,
+        flags: c_int,
+    ) -> c_int {
+        accept_with(fd, flags, Symbol::accept4, || {
+            // SAFETY: as the caller promises.
+            unsafe { real::accept4(fd, address, bytes, flags) }
+        })
+    }
+
+    /// `connect(2)`: parks until connected.
+    green fn connect(fd: c_int, address: *const sockaddr, bytes: socklen_t) -> c_int {
+        let call = || {
+            // SAFETY: as the caller promises.
+            unsafe { real::connect(fd, address, bytes) }
+        };
+        match blocking(fd, 0) {
+            Some(entry) => returned(connect_to(&entry, call)),
+            None => call(),
+        }
+    }
+
+    /// `recv(2)`: parks.
+    green fn recv(fd: c_int, buffer: *mut c_void, bytes: size_t, flags: c_int) -> ssize_t {
+        let Some(entry) = blocking(fd, flags) else {
+            // SAFETY: as the caller promises.
+            return pass(unsafe { real::recv(fd, buffer, bytes, flags) });
+        };
+        returned(receive(&entry, flags, bytes, |fd, done, flags| {
+            // SAFETY: as the caller promises; `done` bytes are there already.
+            let rest = unsafe { buffer.byte_add(done) };
+            // SAFETY: as the caller promises.
+            unsafe { real::recv(fd, rest, bytes - done, flags) }
+        }))
+    }
+
+    /// `recvfrom(2)`: parks.
+    green fn recvfrom(
+        fd: c_int,
+        buffer: *mut c_void,
+        bytes: size_t,
+        flags: c_int,
+        address: *mut sockaddr,
+        address_bytes: *mut socklen_t,
+    ) -> ssize_t {
+        let Some(entry) = blocking(fd, flags) else {
+            // SAFETY: as the caller promises.
+            return pass(unsafe { real::recvfrom(fd, buffer, bytes, flags, address, address_bytes) });
+        };
+        returned(receive(&entry, flags, bytes, |fd, done, flags| {
+            // SAFETY: as the caller promises; `done` bytes are there already.
+            let rest = unsafe { buffer.byte_add(done) };
+            // SAFETY: as the caller promises.
+            unsafe { real::recvfrom(fd, rest, bytes - done, flags, address, address_bytes) }
+        }))
+    }
+
+    /// `recvmsg(2)`: parks.
+    green fn recvmsg(fd: c_int, message: *mut msghdr, flags: c_int) -> ssize_t {
+        let Some(entry) = blocking(fd, flags) else {
+            // SAFETY: as the caller promises.
+            return pass(unsafe { real::recvmsg(fd, message, flags) });
+        };
+        // Not as far as it goes, with `MSG_WAITALL`: what it says of ancillary data is of one call.
+        returned(receive(&entry, flags & !libc::MSG_WAITALL, usize::MAX, |fd, _, flags| {
+            // SAFETY: as the caller promises.
+            unsafe { real::recvmsg(fd, message, flags) }
+        }))
+    }
+
+    /// `send(2)`: parks.
+    green fn send(fd: c_int, bytes: *const c_void, n: size_t, flags: c_int) -> ssize_t {
+        let Some(entry) = blocking(fd, flags) else {
+            // SAFETY: as the caller promises.
+            return pass(unsafe { real::send(fd, bytes, n, flags) });
+        };
+        returned(transmit(&entry, n, |fd, done| {
+            // SAFETY: as the caller promises; `done` bytes of it are sent.
+            let rest = unsafe { bytes.byte_add(done) };
+            // SAFETY: as the caller promises.
+            unsafe { real::send(fd, rest, n - done, flags | libc::MSG_DONTWAIT) }
+        }))
+    }
+
+    /// `sendto(2)`: parks.
+    green fn sendto(
+        fd: c_int,
+        bytes: *const c_void,
+        n: size_t,
+        flags: c_int,
+        address: *const sockaddr,
+        address_bytes: socklen_t,
+    ) -> ssize_t {
+        let Some(entry) = blocking(fd, flags) else {
+            // SAFETY: as the caller promises.
+            return pass(unsafe { real::sendto(fd, bytes, n, flags, address, address_bytes) });
+        };
+        returned(transmit(&entry, n, |fd, done| {
+            // SAFETY: as the caller promises; `done` bytes of it are sent.
+            let rest = unsafe { bytes.byte_add(done) };
+            let flags = flags | libc::MSG_DONTWAIT;
+            // SAFETY: as the caller promises.
+            unsafe { real::sendto(fd, rest, n - done, flags, address, address_bytes) }
+        }))
+    }
+
+    /// `sendmsg(2)`: parks.
+    green fn sendmsg(fd: c_int, message: *const msghdr, flags: c_int) -> ssize_t {
+        let Some(entry) = blocking(fd, flags) else {
+            // SAFETY: as the caller promises.
+            return pass(unsafe { real::sendmsg(fd, message, flags) });
+        };
+        // SAFETY: as the caller promises.
+        let mut rest = unsafe { ptr::read(message) };
+        // SAFETY: as the caller promises, who waits.
+        let mut slices = unsafe { Slices::new(rest.msg_iov, rest.msg_iovlen) };
+        let n = slices.bytes();
+        returned(transmit(&entry, n, |fd, done| {
+            slices.skip_to(done);
+            if done > 0 {
+                // Went along with the first bytes.
+                rest.msg_control = ptr::null_mut();
+                rest.msg_controllen = 0;
+            }
+            (rest.msg_iov, rest.msg_iovlen) = slices.parts();
+            // SAFETY: as the caller promises; the slices are what is left of the caller's.
+            unsafe { real::sendmsg(fd, &raw const rest, flags | libc::MSG_DONTWAIT) }
+        }))
+    }
+
+    /// `recvmmsg(2)`: parks for the first message, and takes those that are there. Its own timeout, with
+    /// which the kernel does not do what one may think, is not looked at.
+    green fn recvmmsg(
+        fd: c_int,
+        messages: *mut mmsghdr,
+        n: c_uint,
+        flags: c_int,
+        timeout: *mut timespec,
+    ) -> c_int {
+        let Some(entry) = blocking(fd, flags) else {
+            // SAFETY: as the caller promises.
+            return pass(unsafe { real::recvmmsg(fd, messages, n, flags, timeout) });
+        };
+        let timeout = entry.timeout(Direction::Read);
+        returned(table::wait(&entry, Direction::Read, timeout, |fd| {
+            let flags = flags & !libc::MSG_WAITFORONE | libc::MSG_DONTWAIT;
+            // SAFETY: as the caller promises.
+            result(unsafe { real::recvmmsg(fd, messages, n, flags, ptr::null_mut()) })
+        }))
+    }
+
+    /// `sendmmsg(2)`: parks until some are sent; how many, is told.
+    green fn sendmmsg(fd: c_int, messages: *mut mmsghdr, n: c_uint, flags: c_int) -> c_int {
+        let Some(entry) = blocking(fd, flags) else {
+            // SAFETY: as the caller promises.
+            return pass(unsafe { real::sendmmsg(fd, messages, n, flags) });
+        };
+        let timeout = entry.timeout(Direction::Write);
+        returned(table::wait(&entry, Direction::Write, timeout, |fd| {
+            // SAFETY: as the caller promises.
+            result(unsafe { real::sendmmsg(fd, messages, n, flags | libc::MSG_DONTWAIT) })
+        }))
+    }
+
+    /// `setsockopt(2)`: timeouts are noted.
+    all fn setsockopt(
+        fd: c_int,
+        level: c_int,
+        name: c_int,
+        value: *const c_void,
+        bytes: socklen_t,
+    ) -> c_int {
+        // SAFETY: as the caller promises.
+        let error = unsafe { real::setsockopt(fd, level, name, value, bytes) };
+        // Both forms of both timeouts, or something else.
+        if level == libc::SOL_SOCKET && matches!(name, 20 | 21 | 66 | 67)
+            && let Some(entry) = table::get(fd)
+        {
+            entry.forget_timeouts();
+        }
+        error
+    }
+}
+
+/// The entry of a descriptor on which a call should park; `None`: the kernel's answer is right, because
+/// it will not wait, or cannot be helped.
+#[inline]
+fn blocking(fd: RawFd, flags: c_int) -> Option<Arc<Entry>> {
+    if flags & libc::MSG_DONTWAIT != 0 {
+        return None;
+    }
+    table::entry(fd).filter(|entry| entry.is_socket() && !entry.is_nonblocking())
+}
+
+/// A call that did not wait. Whoever makes it for ever starves nobody.
+#[inline]
+fn pass<R>(returned: R) -> R {
+    let number = errno::get();
+    lowlevel::spend_credit();
+    errno::set(number);
+    returned
+}
+
+/// What a socket is.
+pub(crate) fn kind(fd: RawFd) -> Kind {
+    let mut kind: c_int = 0;
+    let mut bytes = size_of::<c_int>() as socklen_t;
+    let place: *mut c_void = (&raw mut kind).cast();
+    // SAFETY: there is room for what is asked.
+    let error =
+        unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_TYPE, place, &raw mut bytes) };
+    if error == 0 && kind == libc::SOCK_STREAM {
+        Kind::Stream
+    } else {
+        Kind::Socket
+    }
+}
+
+/// Receives by `call`, which is told how much is there already, and its flags.
+#[inline]
+pub(crate) fn receive(
+    entry: &Entry,
+    flags: c_int,
+    bytes: usize,
+    mut call: impl FnMut(RawFd, usize, c_int) -> ssize_t,
+) -> io::Result<ssize_t> {
+    let timeout = entry.timeout(Direction::Read);
+    let to_the_end = flags & libc::MSG_WAITALL != 0 && entry.kind == Kind::Stream;
+    let simple = flags & !(libc::MSG_WAITALL | libc::MSG_NOSIGNAL) == 0;
+    let mut done = 0;
+    loop {
+        let at = done;
+        let mut once = |number: &Number| {
+            let fd = number.get()?;
+            let n = result(call(
+                fd,
+                at,
+                flags & !libc::MSG_WAITALL | libc::MSG_DONTWAIT,
+            ))?;
+            Ok(n.cast_unsigned())
+        };
+        let came = lowlevel::interrupts_as_errors(|| {
+            if simple && entry.kind == Kind::Stream && bytes != usize::MAX {
+                entry.io.read_stream_with(timeout, bytes - at, &mut once)
+            } else {
+                entry.io.read_with(timeout, &mut once)
+            }
+        });
+        match came {
+            Ok(n) => done += n,
+            Err(error) if done == 0 => return Err(error),
+            Err(_) => return Ok(done.cast_signed()),
+        }
+        let ended = done == at;
+        if !to_the_end || ended || done >= bytes {
+            return Ok(done.cast_signed());
+        }
+    }
+}
+
+/// Sends `bytes` by `call`, which is told how much is sent already.
+#[inline]
+pub(crate) fn transmit(
+    entry: &Entry,
+    bytes: usize,
+    mut call: impl FnMut(RawFd, usize) -> ssize_t,
+) -> io::Result<ssize_t> {
+    let timeout = entry.timeout(Direction::Write);
+    let mut done = 0;
+    loop {
+        let at = done;
+        let mut once = |number: &Number| Ok(result(call(number.get()?, at))?.cast_unsigned());
+        let sent = lowlevel::interrupts_as_errors(|| {
+            if entry.kind == Kind::Stream {
+                entry.io.write_stream_with(timeout, bytes - at, &mut once)
+            } else {
+                entry.io.write_with(timeout, &mut once)
+            }
+        });
+        match sent {
+            Ok(n) => done += n,
+            Err(error) if done == 0 => return Err(error),
+            Err(_) => return Ok(done.cast_signed()),
+        }
+        if done >= bytes || entry.kind != Kind::Stream || done == at {
+            return Ok(done.cast_signed());
+        }
+    }
+}
+
+/// Accepts by `call`.
+fn accept_with(fd: RawFd, flags: c_int, symbol: Symbol, call: impl Fn() -> c_int) -> c_int {
+    if !symbol.is_green() {
+        return accept_off(fd, call);
+    }
+    let Some(entry) = table::entry(fd).filter(|entry| entry.is_socket()) else {
+        return call();
+    };
+    let nonblocking = flags & libc::SOCK_NONBLOCK != 0;
+    if entry.is_nonblocking() {
+        let new = pass(call());
+        if new >= 0 {
+            table::accepted(new, &entry, nonblocking);
+        }
+        return new;
+    }
+    let can_try = entry.make_nonblocking();
+    let timeout = entry.timeout(Direction::Read);
+    let new = table::wait(&entry, Direction::Read, timeout, |fd| {
+        // Another process may be faster; then the worker waits for the next client.
+        if !can_try && !crate::poll::is_ready(fd, libc::POLLIN) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        if !can_try {
+            symbol.blocks();
+        }
+        result(call())
+    });
+    if let Ok(new) = new {
+        table::accepted(new, &entry, nonblocking);
+    }
+    returned(new)
+}
+
+/// On a thread that is not green: the socket may be in non-blocking mode for our sake.
+fn accept_off(fd: RawFd, call: impl Fn() -> c_int) -> c_int {
+    let entry = table::get(fd).filter(|entry| entry.is_ours() && !entry.is_nonblocking());
+    loop {
+        let new = call();
+        if new >= 0 {
+            table::forget(new);
+            return new;
+        }
+        let Some(entry) = &entry else { return new };
+        if errno::get() != libc::EAGAIN {
+            return new;
+        }
+        let timeout = entry.timeout(Direction::Read);
+        if !crate::poll::block(fd, libc::POLLIN, timeout) {
+            errno::set(libc::EAGAIN);
+            return -1;
+        }
+    }
+}
+
+/// Connects by `call`.
+fn connect_to(entry: &Entry, call: impl Fn() -> c_int) -> io::Result<c_int> {
+    let fd = entry.io.get_ref().get()?;
+    let before = flags(fd)?;
+    // For as long as the call takes, which begins to connect and no more.
+    set_flags(fd, before | libc::O_NONBLOCK)?;
+    let begun = result(call());
+    set_flags(fd, before)?;
+    let error = match begun {
+        Ok(done) => {
+            lowlevel::spend_credit();
+            return Ok(done);
+        }
+        Err(error) => error,
+    };
+    match error.raw_os_error() {
+        Some(libc::EINPROGRESS | libc::EALREADY) => {}
+        // In the Unix domain: too many wait to be accepted, and nothing tells when that is over.
+        Some(libc::EAGAIN) => {
+            let call = || (call(), errno::get());
+            let (done, number) = offload::call(Lane::General, call);
+            errno::set(number);
+            return result(done);
+        }
+        _ => return Err(error),
+    }
+    let timeout = entry.timeout(Direction::Write);
+    let waited = lowlevel::interrupts_as_errors(|| entry.io.wait_connected(timeout));
+    if let Err(error) = waited {
+        let timed_out = timeout.is_some() && error.raw_os_error() == Some(libc::ETIMEDOUT);
+        return Err(if timed_out {
+            io::Error::from_raw_os_error(libc::EINPROGRESS)
+        } else {
+            error
+        });
+    }
+    let fd = entry.io.get_ref().get()?;
+    match pending_error(fd) {
+        0 => Ok(0),
+        number => Err(io::Error::from_raw_os_error(number)),
+    }
+}
+
+/// The error that a socket has to tell, which is none afterwards.
+fn pending_error(fd: RawFd) -> c_int {
+    let mut number: c_int = 0;
+    let mut bytes = mem::size_of::<c_int>() as socklen_t;
+    let place: *mut c_void = (&raw mut number).cast();
+    // SAFETY: there is room for what is asked.
+    let error =
+        unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_ERROR, place, &raw mut bytes) };
+    if error == 0 { number } else { errno::get() }
+}

@@ -1,0 +1,107 @@
+//! tokio: inside of green threads, and beside them.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::thread;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::runtime::Builder;
+
+use crate::lets_others_run;
+use crate::support::{tests, wait_until};
+
+tests! {
+    a_runtime_inside_a_green_thread_lets_others_run
+    runtimes_inside_of_green_threads_talk
+    a_runtime_on_os_threads_is_not_disturbed
+    a_runtime_on_green_threads
+}
+
+fn a_runtime_inside_a_green_thread_lets_others_run() {
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    lets_others_run(3, || {
+        runtime.block_on(async {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        });
+    });
+}
+
+async fn echo(listener: tokio::net::TcpListener) {
+    let (mut stream, _) = listener.accept().await.unwrap();
+    let mut buffer = [0; 100];
+    loop {
+        match stream.read(&mut buffer).await.unwrap() {
+            0 => return,
+            n => stream.write_all(&buffer[..n]).await.unwrap(),
+        }
+    }
+}
+
+fn runtimes_inside_of_green_threads_talk() {
+    let runtime = || Builder::new_current_thread().enable_all().build().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = thread::spawn(move || {
+        runtime()
+            .block_on(async { echo(tokio::net::TcpListener::from_std(listener).unwrap()).await });
+    });
+    let client = thread::spawn(move || {
+        runtime().block_on(async {
+            let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+            for n in 0..50_u8 {
+                stream.write_all(&[n; 10]).await.unwrap();
+                let mut answer = [0; 10];
+                stream.read_exact(&mut answer).await.unwrap();
+                assert_eq!(answer, [n; 10]);
+            }
+        });
+    });
+    client.join().unwrap();
+    server.join().unwrap();
+}
+
+fn with_echo_of(runtime: &tokio::runtime::Runtime) {
+    let (tell, told) = std::sync::mpsc::channel();
+    let server = runtime.spawn(async move {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        tell.send(listener.local_addr().unwrap()).unwrap();
+        echo(listener).await;
+    });
+    let mut stream = TcpStream::connect(told.recv().unwrap()).unwrap();
+    for n in 0..50_u8 {
+        stream.write_all(&[n; 10]).unwrap();
+        let mut answer = [0; 10];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(answer, [n; 10]);
+    }
+    drop(stream);
+    wait_until(|| server.is_finished());
+}
+
+fn a_runtime_on_os_threads_is_not_disturbed() {
+    let runtime = greenlibc::os_threads(|| {
+        Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap()
+    });
+    let green = runtime.spawn(async { greenrt::lowlevel::on_green_thread() });
+    wait_until(|| green.is_finished());
+    assert!(!runtime.block_on(green).unwrap());
+    with_echo_of(&runtime);
+    runtime.shutdown_background();
+}
+
+fn a_runtime_on_green_threads() {
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    let green = runtime.spawn(async { greenrt::lowlevel::on_green_thread() });
+    assert!(runtime.block_on(green).unwrap());
+    with_echo_of(&runtime);
+}

@@ -1,0 +1,214 @@
+//! Children, forks, and processes that are patched in other ways.
+
+#![expect(unsafe_code, reason = "asks libc")]
+
+use std::env;
+use std::io::{Read, Write};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use crate::support::{PROBE, calls, tests};
+
+tests! {
+    a_child_is_waited_for
+    the_output_of_a_child
+    a_child_that_talks
+    many_children_at_once
+    a_killed_child
+    any_child_is_waited_for
+    a_program_that_is_not_there
+    the_child_of_a_fork_has_libc_as_it_was
+    with_shared_thread_locals_threads_cannot_be_green
+    without_a_patch_nothing_is_green
+    a_process_may_end_while_green_threads_run
+}
+
+fn a_child_is_waited_for() {
+    let mut cat = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+    let stdin = cat.stdin.take();
+    // It ends when a sibling lets it.
+    let sibling = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(2));
+        drop(stdin);
+    });
+    assert!(cat.wait().unwrap().success());
+    sibling.join().unwrap();
+    assert!(cat.wait().unwrap().success());
+}
+
+fn the_output_of_a_child() {
+    let output = Command::new("sh")
+        .args(["-c", "echo out; echo err >&2; exit 3"])
+        .output()
+        .unwrap();
+    assert_eq!(output.stdout, b"out\n");
+    assert_eq!(output.stderr, b"err\n");
+    assert_eq!(output.status.code(), Some(3));
+}
+
+fn a_child_that_talks() {
+    let mut cat = Command::new("cat");
+    let mut cat = cat
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (mut to, mut from) = (cat.stdin.take().unwrap(), cat.stdout.take().unwrap());
+    let writer = thread::spawn(move || to.write_all(&[7; 300_000]).unwrap());
+    let mut bytes = Vec::new();
+    from.read_to_end(&mut bytes).unwrap();
+    assert_eq!(bytes, [7; 300_000]);
+    writer.join().unwrap();
+    assert!(cat.wait().unwrap().success());
+}
+
+fn many_children_at_once() {
+    let threads: Vec<_> = (0..20)
+        .map(|n| {
+            thread::spawn(move || {
+                let status = Command::new("sh")
+                    .args(["-c", &format!("exit {n}")])
+                    .status();
+                status.unwrap().code()
+            })
+        })
+        .collect();
+    assert!(
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .eq((0..20).map(Some))
+    );
+}
+
+fn a_killed_child() {
+    use std::os::unix::process::ExitStatusExt;
+    let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
+    assert_eq!(child.try_wait().unwrap(), None);
+    child.kill().unwrap();
+    assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGKILL));
+}
+
+#[expect(clippy::zombie_processes, reason = "waited for by way of libc")]
+fn any_child_is_waited_for() {
+    let child = Command::new("true").spawn().unwrap();
+    let mut status = -1;
+    // SAFETY: room for the status.
+    let pid = unsafe { libc::waitpid(-1, &raw mut status, 0) };
+    assert_eq!((pid, status), (child.id().cast_signed(), 0));
+    // SAFETY: room for the status.
+    let pid = unsafe { libc::waitpid(-1, &raw mut status, 0) };
+    assert_eq!(pid, -1);
+    assert_eq!(
+        std::io::Error::last_os_error().raw_os_error(),
+        Some(libc::ECHILD)
+    );
+}
+
+fn a_program_that_is_not_there() {
+    let error = Command::new("/no/such/program").status().unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
+}
+
+fn the_child_of_a_fork_has_libc_as_it_was() {
+    let (mut reader, mut writer) = std::io::pipe().unwrap();
+    // SAFETY: the child calls what is safe in it, and ends.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        // Sleeping, writing and closing, on the one thread that there is.
+        let before = calls("clock_nanosleep");
+        thread::sleep(Duration::from_millis(1));
+        let said = if calls("clock_nanosleep") == before {
+            b"libc"
+        } else {
+            b"ours"
+        };
+        let _ = writer.write_all(said);
+        // SAFETY: no destructors.
+        unsafe { libc::_exit(7) };
+    }
+    drop(writer);
+    let mut text = String::new();
+    reader.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "libc");
+    let mut status = 0;
+    // SAFETY: room for the status.
+    assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+    assert_eq!(libc::WEXITSTATUS(status), 7);
+}
+
+/// Runs this program as one of the probes below.
+fn probe(name: &str, variables: &[(&str, &str)]) -> (bool, String, String) {
+    let mut command = Command::new(env::current_exe().unwrap());
+    command.env(PROBE, name).env_remove("RUST_BACKTRACE");
+    let output = command.envs(variables.iter().copied()).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (
+        output.status.success(),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}
+
+/// What a process does that is not the usual one.
+pub(crate) fn run_probe(name: &str) {
+    match name {
+        "patch" => greenlibc::patch_all(),
+        "no_threads" => {
+            greenlibc::Patch::all().threads(false).apply();
+            let thread = thread::spawn(greenrt::lowlevel::on_green_thread);
+            assert!(!thread.join().unwrap());
+            greenrt::run(|| {
+                let sleeper = greenrt::spawn(|| thread::sleep(Duration::from_secs(1000)));
+                thread::sleep(Duration::from_millis(1));
+                assert!(!sleeper.is_finished());
+                std::process::exit(0);
+            });
+        }
+        "nothing" => {
+            let thread = thread::spawn(greenrt::lowlevel::on_green_thread);
+            assert!(!thread.join().unwrap());
+            greenrt::run(|| thread::sleep(Duration::from_millis(1)));
+            assert!(greenlibc::calls().iter().all(|calls| calls.n == 0));
+        }
+        "exit" => {
+            greenlibc::patch_all();
+            for n in 0..100 {
+                thread::spawn(move || match n % 3 {
+                    0 => thread::park(),
+                    1 => thread::sleep(Duration::from_secs(1000)),
+                    _ => loop {
+                        thread::yield_now();
+                    },
+                });
+            }
+            thread::sleep(Duration::from_millis(5));
+            print!("end of main");
+        }
+        _ => unreachable!("no such probe"),
+    }
+}
+
+fn with_shared_thread_locals_threads_cannot_be_green() {
+    let (success, _, stderr) = probe("patch", &[("GREENRT_THREAD_LOCALS", "shared")]);
+    assert!(!success);
+    assert!(stderr.contains("std's threads cannot be green"), "{stderr}");
+    for locals in ["shared", "private"] {
+        let (success, _, stderr) = probe("no_threads", &[("GREENRT_THREAD_LOCALS", locals)]);
+        assert!(success, "{stderr}");
+    }
+}
+
+fn without_a_patch_nothing_is_green() {
+    let (success, _, stderr) = probe("nothing", &[]);
+    assert!(success, "{stderr}");
+}
+
+fn a_process_may_end_while_green_threads_run() {
+    for n_workers in ["1", "2"] {
+        let (success, stdout, stderr) = probe("exit", &[("GREENRT_WORKERS", n_workers)]);
+        assert!(success, "{stderr}");
+        assert_eq!(stdout, "end of main");
+    }
+}
