@@ -223,7 +223,7 @@ pub fn write(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
     write_vectored(fd, &[IoSlice::new(bytes)])
 }
 
-/// As [`write`], of several buffers in turn.
+/// As [`write()`], of several buffers in turn.
 ///
 /// # Errors
 ///
