@@ -85,3 +85,9 @@ agree!(
     random_datagrams,
     play_unix
 );
+agree!(
+    pipes_of_green_threads_agree_with_std,
+    pipes_of_os_threads_agree_with_std,
+    random_pipes,
+    play
+);

@@ -9,6 +9,8 @@ use crate::support::limited as run;
 mod pipe_tests;
 #[path = "random_datagrams.rs"]
 pub(super) mod random_datagrams;
+#[path = "random_pipes.rs"]
+pub(super) mod random_pipes;
 #[path = "random_streams.rs"]
 pub(super) mod random_streams;
 #[path = "udp.rs"]
