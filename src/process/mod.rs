@@ -2,7 +2,7 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use greenrt::process::{Command, OnDrop};
+//! use greenrt::process::{ChildExt, Command, CommandExt, OnDrop};
 //!
 //! greenrt::run(|| {
 //!     let mut sleeper = Command::new("sleep");
