@@ -93,7 +93,12 @@ fn every_point_is_one_for_a_thread_that_was_cancelled_before() {
         meets_it("a sleep until now", || {
             greenrt::sleep_until(std::time::Instant::now())
         });
-        meets_it("a join", || drop(spawn(yield_now).join()));
+        meets_it("a join", || {
+            let waits = spawn(|| sleep(HOUR));
+            let thread = waits.thread().clone();
+            let _ends = OnDrop(move || cancel(&thread));
+            drop(waits.join());
+        });
         meets_it("a read that would not wait", || {
             let (near, far) = Stream::pair();
             shield(|| far.write_byte(1));
