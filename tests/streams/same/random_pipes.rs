@@ -178,8 +178,8 @@ fn act(pipe: &mut Pipe, random: &mut Random) -> Option<(&'static str, String)> {
             let mut writer = any(&pipe.writers, random);
             // A process that is being forked may keep the other end open for a moment.
             let outcome = loop {
-                match writer.write(b"x") {
-                    Ok(_) => thread::yield_now(),
+                match writer.write_all(b"x") {
+                    Ok(()) => thread::yield_now(),
                     Err(error) => break format!("{:?}", error.kind()),
                 }
             };
