@@ -161,9 +161,10 @@ pub(crate) fn in_user_code() -> bool {
 /// Whether the caller runs on the stack of `record`, and not on a generator's or a signal handler's.
 #[inline]
 fn is_on_stack_of(record: &Record) -> bool {
-    let top = record.frame.get().addr();
     let sp = greenrt_arch::context::registers().sp;
-    (top - record.stack_class().slot_bytes()..top).contains(&sp)
+    // SAFETY: null, or the frame of a thread that runs, which is there until it has ended.
+    let frame = unsafe { record.frame.get().as_ref() };
+    frame.is_some_and(|frame| frame.has_below(sp))
 }
 
 /// A generator's.

@@ -166,6 +166,13 @@ impl Frame {
         self.block
     }
 
+    /// Whether an address is on the thread's stack. What lies below the stack is somebody else's, such
+    /// as the stack of signal handlers.
+    #[inline]
+    pub(crate) fn has_below(&self, address: usize) -> bool {
+        (self.slot.limit()..std::ptr::from_ref(self).addr()).contains(&address)
+    }
+
     /// Counts a new member of its family, and returns the founder.
     pub(crate) fn join_family(&self) -> Option<NonNull<Frame>> {
         let founder = self.founder?;
