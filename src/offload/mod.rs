@@ -37,7 +37,9 @@ use crate::thread::Result;
 pub enum Lane {
     /// Files, C code, computations: at most 32 threads, or `GREENRT_OFFLOAD_THREADS`.
     General,
-    /// Looking up names: at most 16 threads.
+    /// Looking up names: 16 threads, and up to 256 while some of them wait for servers that do not
+    /// answer. A call that has been queued for 10 ms gets a thread of its own, as long as there may be
+    /// another.
     Dns,
 }
 

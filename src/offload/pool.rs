@@ -2,12 +2,21 @@
 //!
 //! # Rule
 //!
-//! There are never fewer threads on their way than jobs queued, unless the lane is full: whoever
-//! queues a job wakes an idle thread, or starts one if more jobs are queued than threads idle. A
-//! thread that has been woken counts as idle until it runs, so a burst of jobs starts as many threads
-//! as it needs, and no more.
+//! There are never fewer threads on their way than jobs queued, unless the lane is busy: whoever
+//! queues a job wakes an idle thread, or starts one if more jobs are queued than threads look for one.
+//! A thread looks for one until it has it, so a burst of jobs starts as many threads as it needs, and
+//! no more.
 //!
 //! A thread that ends looks at the queue under the same lock in which it is counted out.
+//!
+//! # Impatience
+//!
+//! A lane that is busy may have still more threads, for jobs that have been queued for a while
+//! ([`PATIENCE`]): if those that are being done take no longer than they should, the next one is not
+//! queued for so long, and more threads would help nobody; if they wait for somebody who is dead,
+//! nothing that is queued behind them is held up. So while jobs are queued at a busy lane that may
+//! grow, one thread watches the first of them until it is done or has become old. Whoever takes a job
+//! and leaves others behind sees to it that there is such a thread.
 //!
 //! # Fork
 //!
@@ -16,9 +25,10 @@
 
 use std::collections::VecDeque;
 use std::process;
+use std::sync::MutexGuard;
 use std::sync::atomic::AtomicPtr;
 use std::sync::atomic::Ordering::{AcqRel, Acquire};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{mem, ptr};
 
 use super::Lane;
@@ -32,8 +42,12 @@ pub(super) type Job = Box<dyn FnOnce() + Send>;
 
 /// How many calls at once, if nobody says.
 const N_GENERAL: usize = 32;
-/// A server of names that does not answer holds up a thread for many seconds.
+/// Names, where the servers answer.
 const N_DNS: usize = 16;
+/// A server of names that does not answer holds up a thread for many seconds.
+const N_DNS_MAX: usize = 256;
+/// How long a job is queued at a busy lane before it gets a thread of its own, if the lane may grow.
+const PATIENCE: Duration = Duration::from_millis(10);
 /// How long a thread waits for something to do before it ends.
 const IDLE: Duration = Duration::from_secs(2);
 
@@ -46,6 +60,8 @@ struct Pools {
 
 struct Pool {
     name: &'static str,
+    /// With as many busy threads the lane is busy.
+    n_busy_max: usize,
     n_threads_max: usize,
     state: Mutex<State>,
     work: Condvar,
@@ -53,10 +69,11 @@ struct Pool {
 
 #[derive(Default)]
 struct State {
-    jobs: VecDeque<Job>,
+    /// With the time at which each was queued.
+    jobs: VecDeque<(Job, Instant)>,
     n_threads: usize,
-    /// Those of them that wait for a job, or have been woken and not run yet.
-    n_idle: usize,
+    /// Those of them that do a job. The others wait for one, or have yet to begin.
+    n_busy: usize,
 }
 
 /// Has a job done.
@@ -70,7 +87,7 @@ pub(super) fn submit(lane: Lane, job: Job) {
         }
     };
     // Without a thread to do it it is done here.
-    unstarted.into_iter().for_each(|job| job());
+    unstarted.into_iter().for_each(|(job, _)| job());
 }
 
 impl Pools {
@@ -88,11 +105,11 @@ impl Pools {
             }
             let new = Box::into_raw(Box::new(Pools {
                 pid,
-                general: Pool::new(
-                    "greenrt-offload",
-                    number_from_env("GREENRT_OFFLOAD_THREADS").unwrap_or(N_GENERAL),
-                ),
-                dns: Pool::new("greenrt-dns", N_DNS),
+                general: {
+                    let n = number_from_env("GREENRT_OFFLOAD_THREADS").unwrap_or(N_GENERAL);
+                    Pool::new("greenrt-offload", n, n)
+                },
+                dns: Pool::new("greenrt-dns", N_DNS, N_DNS_MAX),
             }));
             match CURRENT.compare_exchange(known, new, AcqRel, Acquire) {
                 // Those of a parent process stay where they are: somebody may have been using them.
@@ -108,9 +125,10 @@ impl Pools {
 }
 
 impl Pool {
-    fn new(name: &'static str, n_threads_max: usize) -> Self {
+    fn new(name: &'static str, n_busy_max: usize, n_threads_max: usize) -> Self {
         Pool {
             name,
+            n_busy_max,
             n_threads_max,
             state: Mutex::default(),
             work: Condvar::new(),
@@ -119,51 +137,79 @@ impl Pool {
 
     /// Queues a job. Those that it returns cannot be done by the pool, which has no thread and gets
     /// none.
-    fn submit(&'static self, job: Job) -> VecDeque<Job> {
+    fn submit(&'static self, job: Job) -> VecDeque<(Job, Instant)> {
         let mut state = self.state.lock();
-        state.jobs.push_back(job);
-        if state.jobs.len() <= state.n_idle {
-            self.work.notify_one();
-            return VecDeque::new();
-        }
-        if state.n_threads == self.n_threads_max {
-            return VecDeque::new();
-        }
-        state.n_threads += 1;
-        drop(state);
-        if os_thread::spawn(self.name.into(), || self.work()).is_ok() {
+        state.jobs.push_back((job, Instant::now()));
+        if self.see_to_it(state) {
             return VecDeque::new();
         }
         let mut state = self.state.lock();
-        state.n_threads -= 1;
         if state.n_threads > 0 {
             return VecDeque::new();
         }
         mem::take(&mut state.jobs)
     }
 
+    /// Sees to it that somebody looks at the jobs that are queued; `false` if that takes a thread, and
+    /// none can be started.
+    fn see_to_it(&'static self, mut state: MutexGuard<'_, State>) -> bool {
+        let n_looking = state.n_threads - state.n_busy;
+        let starts = if state.n_threads < self.n_busy_max {
+            state.jobs.len() > n_looking
+        } else {
+            n_looking == 0 && state.n_threads < self.n_threads_max
+        };
+        if !starts {
+            self.work.notify_one();
+            return true;
+        }
+        state.n_threads += 1;
+        drop(state);
+        let started = os_thread::spawn(self.name.into(), || self.work()).is_ok();
+        if !started {
+            self.state.lock().n_threads -= 1;
+        }
+        started
+    }
+
     /// The body of a thread.
-    fn work(&self) {
+    fn work(&'static self) {
         while let Some(job) = self.next() {
             job();
+            self.state.lock().n_busy -= 1;
         }
     }
 
     /// The next job; `None`: there was none for long, and the thread is counted out.
-    fn next(&self) -> Option<Job> {
+    fn next(&'static self) -> Option<Job> {
         let mut state = self.state.lock();
-        let mut timed_out = false;
+        let mut has_waited = false;
         loop {
-            if let Some(job) = state.jobs.pop_front() {
+            let is_busy = state.n_busy >= self.n_busy_max;
+            let time = match state.jobs.front() {
+                None if has_waited => {
+                    state.n_threads -= 1;
+                    return None;
+                }
+                None => IDLE,
+                Some((_, since)) if is_busy => PATIENCE.saturating_sub(since.elapsed()),
+                Some(_) => Duration::ZERO,
+            };
+            if time.is_zero()
+                && let Some((job, _)) = state.jobs.pop_front()
+            {
+                state.n_busy += 1;
+                if !state.jobs.is_empty() {
+                    self.see_to_it(state);
+                }
                 return Some(job);
             }
-            if timed_out {
-                state.n_threads -= 1;
-                return None;
-            }
-            state.n_idle += 1;
-            (state, timed_out) = self.work.wait_for(state, IDLE);
-            state.n_idle -= 1;
+            let timed_out;
+            (state, timed_out) = self.work.wait_for(state, time);
+            has_waited = timed_out && time == IDLE;
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,6 +24,8 @@ type GetAddrInfo = unsafe extern "C" fn(
 /// How many wait for a name server that does not answer, and whether it has come back.
 static DEAD: (Mutex<(usize, bool)>, Condvar) = (Mutex::new((0, false)), Condvar::new());
 static LOOKED_UP_AT: AtomicUsize = AtomicUsize::new(0);
+/// Held by the test that uses both.
+static TURN: Mutex<()> = Mutex::new(());
 
 fn dead() -> std::sync::MutexGuard<'static, (usize, bool)> {
     DEAD.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -96,6 +98,7 @@ fn names_and_literals() {
 
 #[test]
 fn a_dead_name_server_holds_up_nobody_else() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     on_one_worker(|| {
         *dead() = (0, false);
         let worker = os_thread() as usize;
@@ -137,5 +140,26 @@ fn a_dead_name_server_holds_up_nobody_else() {
             assert!(error.to_string().contains("failed to lookup"), "{error}");
         }
         yield_now();
+    });
+}
+
+#[test]
+fn many_that_wait_for_a_dead_name_server_hold_up_nobody_else() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    on_one_worker(|| {
+        *dead() = (0, false);
+        // Far more than names are looked up at once where they are found.
+        let stuck: Vec<_> = (0..100)
+            .map(|_| spawn(|| "dead.test:80".to_socket_addrs().map(drop)))
+            .collect();
+        wait_until(|| dead().0 == 100);
+        let client = spawn(|| "localhost:80".to_socket_addrs().map(drop));
+        client.join().unwrap().unwrap();
+        assert!(stuck.iter().all(|thread| !thread.is_finished()));
+        dead().1 = true;
+        DEAD.1.notify_all();
+        for thread in stuck {
+            assert!(thread.join().unwrap().is_err());
+        }
     });
 }

@@ -11,8 +11,8 @@ use greenrt::lowlevel::{self, Lane};
 ///
 /// As [`std::net::ToSocketAddrs`], and a trait of its own, for the same types: to look up a name, the
 /// calling green thread parks, while the system's `getaddrinfo` is called on an OS thread of a pool for
-/// that alone ([`Lane::Dns`]). So many lookups may be on their way (16; more wait for one of them), and one that waits
-/// for a dead name server holds nobody up. Literals are not looked up.
+/// that alone ([`Lane::Dns`]). Those that wait for a dead name server hold nobody up, until there are
+/// 256 of them at once: further ones wait for one to end. Literals are not looked up.
 ///
 /// A lookup is a point of cancellation: a cancelled green thread unwinds at once, and the system's call
 /// goes on to its end, for nobody.
