@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use greenrt_arch::{errno, fd};
 
@@ -23,7 +23,7 @@ use crate::scheduler::{self, Section};
 /// to be set on a descriptor from elsewhere: others may share it and not expect it.
 ///
 /// On a green thread an operation that would block parks; elsewhere it blocks the OS thread in
-/// `poll(2)`. Any number of threads may use it at once.
+/// `poll(2)`, within the limits of [`timeout`](crate::timeout). Any number of threads may use it at once.
 ///
 /// Each operation first makes its system call. Only when that says `WouldBlock` is the descriptor
 /// registered, once, with the reactor of the calling worker, where it stays until this is dropped.
@@ -273,8 +273,9 @@ impl<T: AsFd> Io<T> {
     /// blocked, so whoever tries again and again starves nobody.
     pub fn try_with<R>(&self, operation: impl FnOnce(&T) -> io::Result<R>) -> io::Result<R> {
         let section = Section::enter_green();
-        if let Some(section) = &section {
-            cancel::check(section);
+        match &section {
+            Some(section) => cancel::check(section),
+            None => cancel::check_off(),
         }
         let done = operation(&self.inner);
         scheduler::spend_credit();
@@ -290,7 +291,8 @@ impl<T: AsFd> Io<T> {
     pub fn wait_connected(&self, timeout: Option<Duration>) -> io::Result<()> {
         let source = &self.registration.source;
         if !scheduler::on_green_thread() {
-            return match fd::wait(self.inner.as_fd(), true, timeout)? {
+            let deadline = timeout.and_then(park::deadline_after);
+            return match block(self.inner.as_fd(), Direction::Write, deadline)? {
                 true => Ok(()),
                 false => Err(errno::timed_out()),
             };
@@ -367,9 +369,13 @@ fn run<I: AsFd, R>(
     };
     cancel::check(&section);
     let mut limit = Limit::new(timeout);
+    // The system announces room only when there is much of it. So what writes is tried once whatever
+    // is known: there may be enough.
+    let mut tries = direction == Direction::Write;
     loop {
         let seen = match source.ready(direction) {
             Some(seen) => Some(seen),
+            None if std::mem::take(&mut tries) => Some(source.seen()),
             None if limit.wait(source, direction)? => continue,
             // The time is up. What came before that may be an event that nobody has looked at
             // yet, so it is tried once more.
@@ -402,16 +408,36 @@ fn run_blocking<I: AsFd, R>(
     mut inner: I,
     mut operation: impl FnMut(&mut I) -> io::Result<R>,
 ) -> io::Result<R> {
-    let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    cancel::check_off();
+    let deadline = timeout.and_then(park::deadline_after);
     loop {
         match operation(&mut inner) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             done => return done,
         }
-        let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-        if !fd::wait(inner.as_fd(), direction == Direction::Write, left)? {
+        if !block(inner.as_fd(), direction, deadline)? {
             return Err(errno::would_block());
         }
+    }
+}
+
+/// Blocks the OS thread until `fd` is ready; `false` at `deadline`. Unwinds when a limit of the
+/// thread's own passes first.
+fn block(fd: BorrowedFd<'_>, direction: Direction, deadline: Option<u64>) -> io::Result<bool> {
+    let limit = cancel::limit_off();
+    let grace = cancel::io_grace();
+    let first = [deadline, limit.map(|(at, _)| at), grace]
+        .into_iter()
+        .flatten()
+        .min();
+    let left = first.map(|at| Duration::from_nanos(at.saturating_sub(park::now())));
+    if fd::wait(fd, direction == Direction::Write, left)? {
+        return Ok(true);
+    }
+    cancel::check_off();
+    match grace {
+        Some(_) if grace == first => Err(errno::canceled()),
+        _ => Ok(false),
     }
 }
 
@@ -478,7 +504,10 @@ pub(crate) fn wait(
     let writable = direction == Direction::Write;
     match Section::enter_green() {
         Some(section) => cancel::check(&section),
-        None => return fd::wait(fd, writable, timeout),
+        None => {
+            cancel::check_off();
+            return block(fd, direction, timeout.and_then(park::deadline_after));
+        }
     }
     // A wait that need not be one, as on everything that no reactor takes, such as files.
     if fd::wait(fd, writable, Some(Duration::ZERO))? {

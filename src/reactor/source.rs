@@ -15,7 +15,9 @@
 //! READ and WRITE are set at first: nobody knows yet. An operation reads the word, makes its system
 //! call, and clears its bit only if the tick is still the one it read: an event in between keeps
 //! the bit. Who finds the bit clear parks without a system call, and registering, which happens
-//! then at the latest, reports what is ready already. So no edge is lost.
+//! then at the latest, reports what is ready already. So no edge is lost. An operation that writes
+//! makes its system call once all the same (`io.rs`): sockets announce room when a good part of it is
+//! free, and take what fits into less.
 //!
 //! A short read of a stream socket clears READ without seeing `EAGAIN`: the kernel had no more,
 //! and will send an edge when it has. That is untrue only if the end, an error or urgent data came
@@ -243,6 +245,12 @@ impl Source {
         // Acquire: pairs with the release in `on_event`.
         let seen = self.readiness.load(Acquire);
         (seen & (direction.bit() | direction.end()) != 0).then_some(Seen(seen))
+    }
+
+    /// For an operation that tries although it may block.
+    pub(crate) fn seen(&self) -> Seen {
+        // Acquire: as in `ready`.
+        Seen(self.readiness.load(Acquire))
     }
 
     /// The operation would have blocked.

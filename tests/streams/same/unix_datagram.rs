@@ -253,6 +253,21 @@ fn errors_are_stds() {
 }
 
 #[test]
+fn room_for_one_is_enough() {
+    run(|| {
+        let (near, far) = UnixDatagram::pair().unwrap();
+        near.set_write_timeout(Some(SHORT)).unwrap();
+        while near.send(b"fill").is_ok() {}
+        near.set_write_timeout(None).unwrap();
+        for _ in 0..3 {
+            // The system announces room to those who wait when a good part of it is free.
+            assert_eq!(far.recv(&mut [0; 8]).unwrap(), 4);
+            assert_eq!(near.send(b"more").unwrap(), 4);
+        }
+    });
+}
+
+#[test]
 fn shutting_down_ends_waits() {
     run(|| {
         let (near, far) = UnixDatagram::pair().unwrap();

@@ -275,6 +275,21 @@ fn the_other_end_goes() {
 }
 
 #[test]
+fn a_little_room_is_enough() {
+    run(|| {
+        let (near, far) = UnixStream::pair().unwrap();
+        near.set_write_timeout(Some(SHORT)).unwrap();
+        while (&near).write(&[0; 1000]).is_ok() {}
+        near.set_write_timeout(None).unwrap();
+        for _ in 0..3 {
+            // The system announces room to those who wait when a good part of it is free.
+            read_exactly(&far, 1000);
+            assert_eq!((&near).write(&[0; 1000]).unwrap(), 1000);
+        }
+    });
+}
+
+#[test]
 fn shutting_down_ends_waits() {
     run(|| {
         for how in [Shutdown::Read, Shutdown::Both] {
