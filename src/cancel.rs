@@ -189,7 +189,7 @@ pub(crate) fn pending_at_start(record: &Record) -> bool {
 }
 
 /// A limit as others see it: its deadline and its number.
-type Nearest = Option<(u64, u64)>;
+pub(crate) type Nearest = Option<(u64, u64)>;
 
 fn nearer(a: Nearest, b: Nearest) -> Nearest {
     match (a, b) {
@@ -309,7 +309,7 @@ impl Suspended {
 
 /// Whether anything limits or shields the calling thread.
 #[inline]
-fn has_limits() -> bool {
+pub(crate) fn has_limits() -> bool {
     match Section::enter_green() {
         Some(section) => section.limits().any.get(),
         None => OsThread::has_limits(),
@@ -401,7 +401,9 @@ impl Holder {
 /// returns first, its value is returned, however late. Code that computes is not interrupted.
 ///
 /// Limits nest: each acts where it was set, the nearest first. The time is that of the runtime's
-/// clock. On an OS thread the limit acts on greenrt's own waits, and not on those of the system.
+/// clock. On an OS thread the limit acts likewise on the waits of greenrt and greenstd, descriptors
+/// included; not on those of std and the system, nor on the looking up of names, which is the
+/// system's there.
 ///
 /// # Errors
 ///
@@ -513,6 +515,23 @@ pub(crate) fn cancel(thread: &Thread) {
 pub(crate) fn check(section: &Section) {
     if section.word().is_cancelled() || section.limits().any.get() {
         check_slow(section);
+    }
+}
+
+/// The limit that acts first on the calling OS thread.
+pub(crate) fn limit_off() -> Nearest {
+    if !OsThread::has_limits() || std::thread::panicking() {
+        return None;
+    }
+    Holder::current().with(|limits| limits.nearest().filter(|_| limits.is_open()))
+}
+
+/// As `check`, on an OS thread.
+pub(crate) fn check_off() {
+    if let Some((deadline, number)) = limit_off()
+        && deadline <= park::now()
+    {
+        Interrupt::Elapsed(number).unwind();
     }
 }
 

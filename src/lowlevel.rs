@@ -31,6 +31,14 @@ pub fn on_green_thread() -> bool {
     crate::scheduler::on_green_thread()
 }
 
+/// Whether the caller may block: an OS thread that no [`timeout`](crate::timeout) limits.
+///
+/// For those who mirror calls that block: they make the call itself then, and wait by [`Io`] otherwise.
+#[inline]
+pub fn may_block() -> bool {
+    !on_green_thread() && !cancel::has_limits()
+}
+
 /// Whether the caller is the user's code on a green thread, and not the runtime's own; nor a signal
 /// handler on a stack of its own.
 ///

@@ -137,7 +137,8 @@ pub fn yield_now() {
 /// Waits for at least `duration`.
 ///
 /// The calling green thread parks; its worker runs others meanwhile. A sleep of no length yields.
-/// A cancelled green thread unwinds from here. Off a green thread this is [`std::thread::sleep`].
+/// A cancelled green thread unwinds from here. Off a green thread this is [`std::thread::sleep`], which
+/// a [`timeout`](crate::timeout) ends all the same.
 #[inline]
 pub fn sleep(duration: Duration) {
     match Section::enter_green() {
@@ -145,8 +146,8 @@ pub fn sleep(duration: Duration) {
             cancel::check(&section);
             section.yield_now();
         }
-        Some(_) => sleep_to(park::deadline_after(duration)),
-        None => std::thread::sleep(duration),
+        None if !cancel::has_limits() => std::thread::sleep(duration),
+        _ => sleep_to(park::deadline_after(duration)),
     }
 }
 
@@ -155,7 +156,7 @@ pub fn sleep(duration: Duration) {
 /// As [`sleep`]; the deadline is one of the runtime's clock, the system's unless it was given a
 /// [`ManualClock`](crate::ManualClock). A deadline that has passed yields.
 pub fn sleep_until(deadline: Instant) {
-    if on_green_thread() {
+    if on_green_thread() || cancel::has_limits() {
         sleep_to(clock::from_instant(deadline));
     } else {
         let left = deadline.saturating_duration_since(Instant::now());

@@ -10,6 +10,7 @@
 #[path = "../it/support.rs"]
 mod support;
 
+mod limits;
 mod names;
 mod places;
 mod same;

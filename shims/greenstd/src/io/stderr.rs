@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 
-use greenrt::lowlevel::on_green_thread;
+use greenrt::lowlevel::may_block;
 
 use super::reentrant::{ReentrantGuard, ReentrantLock};
 use super::stdout::{PIECE_BYTES, pieces, wait_for_room};
@@ -52,7 +52,7 @@ impl Stderr {
 /// What `eprint!` does.
 #[doc(hidden)]
 pub fn _eprint(args: fmt::Arguments<'_>) {
-    if !on_green_thread() {
+    if may_block() {
         std::eprint!("{args}");
         return;
     }
@@ -68,7 +68,7 @@ pub fn _eprint(args: fmt::Arguments<'_>) {
 
 impl Write for StderrLock<'_> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        if !on_green_thread() {
+        if may_block() {
             return self.std.write(buf);
         }
         wait_for_room(self.std.as_fd())?;

@@ -8,7 +8,7 @@ use std::fmt;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 
-use greenrt::lowlevel::{self, on_green_thread};
+use greenrt::lowlevel::{self, may_block};
 
 use super::reentrant::{ReentrantGuard, ReentrantLock};
 
@@ -80,7 +80,7 @@ pub(super) fn pieces(mut text: &str) -> impl Iterator<Item = &str> {
 /// What `print!` does.
 #[doc(hidden)]
 pub fn _print(args: fmt::Arguments<'_>) {
-    if !on_green_thread() {
+    if may_block() {
         std::print!("{args}");
         return;
     }
@@ -96,7 +96,7 @@ pub fn _print(args: fmt::Arguments<'_>) {
 
 impl Write for StdoutLock<'_> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        if !on_green_thread() {
+        if may_block() {
             return self.std.write(buf);
         }
         wait_for_room(self.std.as_fd())?;

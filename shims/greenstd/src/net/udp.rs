@@ -4,7 +4,7 @@ use std::io;
 use std::net;
 use std::os::fd::AsFd;
 
-use greenrt::lowlevel::{on_green_thread, socket};
+use greenrt::lowlevel::{may_block, socket};
 
 use super::socket::{Socket, socket_settings};
 use super::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, resolve};
@@ -76,7 +76,7 @@ impl UdpSocket {
     ///
     /// As std's: of kind `WouldBlock` after the timeout for reading.
     pub fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        if !on_green_thread() {
+        if may_block() {
             return self.socket.get().recv_from(buf);
         }
         self.socket
@@ -90,7 +90,7 @@ impl UdpSocket {
     ///
     /// As std's.
     pub fn peek_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        if !on_green_thread() {
+        if may_block() {
             return self.socket.get().peek_from(buf);
         }
         self.socket
@@ -108,7 +108,7 @@ impl UdpSocket {
     /// As std's.
     pub fn send_to<A: ToSocketAddrs>(&self, buf: &[u8], addr: A) -> io::Result<usize> {
         match addr.to_socket_addrs()?.next() {
-            Some(address) if !on_green_thread() => self.socket.get().send_to(buf, address),
+            Some(address) if may_block() => self.socket.get().send_to(buf, address),
             Some(address) => self
                 .socket
                 .write_with(|socket| socket::send_to(socket.as_fd(), buf, &address)),
@@ -282,7 +282,7 @@ impl UdpSocket {
     ///
     /// As std's.
     pub fn send(&self, buf: &[u8]) -> io::Result<usize> {
-        if !on_green_thread() {
+        if may_block() {
             return self.socket.get().send(buf);
         }
         self.socket
@@ -297,7 +297,7 @@ impl UdpSocket {
     ///
     /// As std's: of kind `ConnectionRefused` if the other end has answered that nobody listens there.
     pub fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
-        if !on_green_thread() {
+        if may_block() {
             return self.socket.get().recv(buf);
         }
         self.socket
@@ -311,7 +311,7 @@ impl UdpSocket {
     ///
     /// As std's.
     pub fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
-        if !on_green_thread() {
+        if may_block() {
             return self.socket.get().peek(buf);
         }
         self.socket

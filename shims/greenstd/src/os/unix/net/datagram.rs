@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net as unix;
 use std::path::Path;
 
-use greenrt::lowlevel::{on_green_thread, socket};
+use greenrt::lowlevel::{may_block, socket};
 
 use super::SocketAddr;
 use crate::net::Shutdown;
@@ -141,7 +141,7 @@ impl UnixDatagram {
     ///
     /// As std's: of kind `WouldBlock` after the timeout for reading.
     pub fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        if !on_green_thread() {
+        if may_block() {
             return self.socket.get().recv_from(buf);
         }
         self.socket.receive_datagram(
@@ -158,7 +158,7 @@ impl UnixDatagram {
     ///
     /// As std's.
     pub fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
-        if !on_green_thread() {
+        if may_block() {
             return self.socket.get().recv(buf);
         }
         self.socket
@@ -190,7 +190,7 @@ impl UnixDatagram {
     ///
     /// As std's.
     pub fn send_to_addr(&self, buf: &[u8], socket_addr: &SocketAddr) -> io::Result<usize> {
-        if !on_green_thread() {
+        if may_block() {
             return self.socket.get().send_to_addr(buf, socket_addr);
         }
         self.socket
@@ -206,7 +206,7 @@ impl UnixDatagram {
     ///
     /// As std's.
     pub fn send(&self, buf: &[u8]) -> io::Result<usize> {
-        if !on_green_thread() {
+        if may_block() {
             return self.socket.get().send(buf);
         }
         self.socket

@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net as unix;
 use std::path::Path;
 
-use greenrt::lowlevel::{Io, on_green_thread, socket};
+use greenrt::lowlevel::{Io, may_block, socket};
 
 use super::SocketAddr;
 use crate::net::Shutdown;
@@ -85,7 +85,7 @@ impl UnixStream {
     ///
     /// As std's.
     pub fn connect_addr(socket_addr: &SocketAddr) -> io::Result<UnixStream> {
-        if !on_green_thread() {
+        if may_block() {
             return unix::UnixStream::connect_addr(socket_addr).map(UnixStream::new);
         }
         let mut pause = Pause::new(None);
@@ -154,7 +154,7 @@ impl UnixStream {
 impl Read for &UnixStream {
     #[inline]
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if !on_green_thread() {
+        if may_block() {
             return self.socket.get().read(buf);
         }
         self.socket.read_unix_bytes(buf.len(), |stream| {
@@ -163,7 +163,7 @@ impl Read for &UnixStream {
     }
 
     fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        if !on_green_thread() || bufs.iter().all(|buf| buf.is_empty()) {
+        if may_block() || bufs.iter().all(|buf| buf.is_empty()) {
             return self.socket.get().read_vectored(bufs);
         }
         let len = len_of_all(bufs.iter().map(|buf| &**buf));
@@ -176,7 +176,7 @@ impl Read for &UnixStream {
 impl Write for &UnixStream {
     #[inline]
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        if !on_green_thread() {
+        if may_block() {
             return self.socket.get().write(buf);
         }
         self.socket
@@ -184,7 +184,7 @@ impl Write for &UnixStream {
     }
 
     fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        if !on_green_thread() || bufs.iter().all(|buf| buf.is_empty()) {
+        if may_block() || bufs.iter().all(|buf| buf.is_empty()) {
             return self.socket.get().write_vectored(bufs);
         }
         let len = len_of_all(bufs.iter().map(|buf| &**buf));
