@@ -7,6 +7,7 @@
 mod join;
 mod readiness;
 mod settle;
+mod writes;
 
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;

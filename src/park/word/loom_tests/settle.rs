@@ -1,11 +1,14 @@
-//! Where a descriptor is registered: with exactly one worker, whoever waits from wherever.
+//! Where a descriptor is registered, and for what: with exactly one worker, whoever waits from
+//! wherever, and for writing too once somebody has waited for that.
 //!
-//! Mirrors `is_home`, `settle` and `lose_home` of `reactor/source.rs`, with epolls that are a cell
-//! each. Whoever changes one changes both.
+//! Mirrors `is_home`, `settle`, `watch_writes` and `lose_home` of `reactor/source.rs`, with epolls that
+//! are a cell each. Whoever changes one changes both.
 
 use loom::sync::{Arc, Mutex};
 
 use super::{beside, bounded};
+use crate::primitive::atomic::AtomicBool;
+use crate::primitive::atomic::Ordering::Relaxed;
 
 /// Waits in a row from another worker, after which the descriptor moves there.
 const MOVE_AFTER: u32 = 2;
@@ -21,23 +24,30 @@ struct State {
 }
 
 struct Source {
+    reads_only: AtomicBool,
     state: Mutex<State>,
-    /// The token under which each worker's epoll knows the descriptor.
-    epolls: [Mutex<Option<u32>>; 3],
+    /// The token under which each worker's epoll knows the descriptor, and whether for writing too.
+    epolls: [Mutex<Option<(u32, bool)>>; 3],
 }
 
 impl Source {
     fn new() -> Arc<Source> {
         let epoll = || Mutex::new(None);
         Arc::new(Source {
+            reads_only: AtomicBool::new(true),
             state: Mutex::new(State::default()),
             epolls: [epoll(), epoll(), epoll()],
         })
     }
 
     /// `EPOLL_CTL_ADD`, or `EPOLL_CTL_MOD` if that says `EEXIST`.
-    fn register(&self, worker: usize, token: u32) {
-        *self.epolls[worker].lock().unwrap() = Some(token);
+    fn register(&self, worker: usize, token: u32, all: bool) {
+        *self.epolls[worker].lock().unwrap() = Some((token, all));
+    }
+
+    /// `EPOLL_CTL_MOD`.
+    fn watch_all(&self, worker: usize, token: u32) {
+        *self.epolls[worker].lock().unwrap() = Some((token, true));
     }
 
     /// `EPOLL_CTL_DEL`, which asks for no token.
@@ -75,16 +85,39 @@ impl Source {
             }
             state.moving = true;
         }
-        self.register(here, token);
+        let reads_only = self.reads_only.load(Relaxed);
+        self.register(here, token, !reads_only);
         let old = {
             let mut state = self.state.lock().unwrap();
             state.n_foreign = 0;
+            if reads_only && !self.reads_only.load(Relaxed) {
+                self.watch_all(here, token);
+            }
             state.home.replace((here, token))
         };
         if let Some((worker, _)) = old {
             self.deregister(worker);
         }
         self.state.lock().unwrap().moving = false;
+    }
+
+    fn watch_writes(&self) {
+        let state = self.state.lock().unwrap();
+        if !self.reads_only.load(Relaxed) {
+            return;
+        }
+        if let Some((home, token)) = state.home {
+            self.watch_all(home, token);
+        }
+        self.reads_only.store(false, Relaxed);
+    }
+
+    /// As `wait`, until something can be written.
+    fn wait_to_write(&self, here: usize, token: u32) {
+        if self.reads_only.load(Relaxed) {
+            self.watch_writes();
+        }
+        self.wait(here, token);
     }
 
     /// A wait on a worker: it parks as soon as this returns.
@@ -110,7 +143,8 @@ impl Source {
             return;
         };
         for (worker, epoll) in self.epolls.iter().enumerate() {
-            let expected = (worker == home).then_some(token);
+            let all = !self.reads_only.load(Relaxed);
+            let expected = (worker == home).then_some((token, all));
             assert_eq!(*epoll.lock().unwrap(), expected, "of worker {worker}");
         }
     }
@@ -137,6 +171,33 @@ fn a_move_does_not_lose_the_registration() {
         });
         (1..4).for_each(|token| source.wait(0, token));
         other.join().unwrap();
+        source.check();
+    });
+}
+
+#[test]
+fn who_waits_to_write_has_it_registered_for_that() {
+    bounded(4, || {
+        let source = Source::new();
+        let other = beside(&source, |source| source.wait_to_write(1, 10));
+        source.wait(0, 0);
+        other.join().unwrap();
+        assert!(!source.reads_only.load(Relaxed));
+        source.check();
+    });
+}
+
+#[test]
+fn it_is_registered_for_writing_wherever_it_moves() {
+    bounded(4, || {
+        let source = Source::new();
+        source.wait(0, 0);
+        let other = beside(&source, |source| {
+            (10..13).for_each(|token| source.wait(1, token))
+        });
+        source.wait_to_write(0, 1);
+        other.join().unwrap();
+        assert!(!source.reads_only.load(Relaxed));
         source.check();
     });
 }
