@@ -92,7 +92,7 @@ fn some_bytes(random: &mut Random) -> Vec<u8> {
 fn act(ends: &mut [End; 2], random: &mut Random) -> Option<(&'static str, String)> {
     let [me, peer] = ends;
     let can_write = !me.has_ended && peer.coming.len() < WRITES_MAX;
-    match random.below(16) {
+    match random.below(17) {
         0..=2 if can_write => {
             let bytes = some_bytes(random);
             let outcome = show(me.any(random).write(&bytes));
@@ -231,6 +231,35 @@ fn act(ends: &mut [End; 2], random: &mut Random) -> Option<(&'static str, String
             let reader = thread::spawn(move || show(reading.read_exact(&mut vec![0; n])));
             let outcome = show(me.any(random).write_all(&vec![1; n]));
             Some(("send a lot", outcome + &reader.join().unwrap()))
+        }
+        16 if random.below(4) == 0 && can_write && peer.coming.is_empty() => {
+            // No room, and then a little.
+            let mut stream = me.any(random);
+            let before = stream.write_timeout().unwrap();
+            if random.below(2) == 0 {
+                stream
+                    .set_write_timeout(Some(Duration::from_micros(50)))
+                    .unwrap();
+            } else {
+                stream.set_nonblocking(true).unwrap();
+            }
+            let mut n_written = 0;
+            let outcome = loop {
+                match stream.write(&[9; 1000]) {
+                    Ok(n) => n_written += n,
+                    Err(error) => break format!("{:?}", error.kind()),
+                }
+            };
+            stream.set_nonblocking(false).unwrap();
+            stream.set_write_timeout(before).unwrap();
+            let mut outcomes = vec![outcome];
+            for _ in 0..random.below(4) {
+                outcomes.push(show(peer.any(random).read_exact(&mut [0; 1000])));
+                outcomes.push(show(me.any(random).write(&[9; 1000])));
+            }
+            let all = &mut vec![0; n_written];
+            outcomes.push(show(peer.any(random).read_exact(all)));
+            Some(("fill", outcomes.join(" ")))
         }
         _ => None,
     }
