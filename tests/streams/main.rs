@@ -10,6 +10,7 @@
 #[path = "../it/support.rs"]
 mod support;
 
+mod calls;
 mod limits;
 mod names;
 mod places;

@@ -122,6 +122,8 @@ fn slices() {
         assert_eq!(writer.write_vectored(&[IoSlice::new(b"")]).unwrap(), 0);
         assert_eq!(reader.read_vectored(&mut []).unwrap(), 0);
         assert_eq!(reader.read(&mut []).unwrap(), 0);
+        let late: Vec<_> = (0..3000).map(|n| IoSlice::new(&b"x"[..n / 2999])).collect();
+        assert_eq!(writer.write_vectored(&late).unwrap(), 0);
         // More than the system takes at once.
         let many = vec![IoSlice::new(b"x"); 3000];
         assert_eq!(writer.write_vectored(&many).unwrap(), 1024);

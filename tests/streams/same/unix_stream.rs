@@ -389,6 +389,41 @@ fn slices() {
 }
 
 #[test]
+fn slices_without_room_are_no_operation() {
+    run(|| {
+        let (mut near, mut far) = UnixStream::pair().unwrap();
+        let nothing = || (0..3000).map(|_| &b""[..]);
+        let no_room = || (0..3000).map(|_| &mut [][..]);
+        let slices: Vec<_> = nothing().map(IoSlice::new).collect();
+        let mut room: Vec<_> = no_room().map(IoSliceMut::new).collect();
+        // Nothing is there to be read, and nobody waits for it.
+        for n in [0, 1, 3, 1024, 3000] {
+            assert_eq!(near.read_vectored(&mut room[..n]).unwrap(), 0);
+            assert_eq!(near.write_vectored(&slices[..n]).unwrap(), 0);
+        }
+        // Those that the system takes at once have none; the one with room comes later.
+        let mut late: Vec<_> = nothing().chain([&b"late"[..]]).map(IoSlice::new).collect();
+        assert_eq!(near.write_vectored(&late).unwrap(), 0);
+        let mut bytes = [0; 4];
+        let mut late_room: Vec<_> = no_room()
+            .chain([&mut bytes[..]])
+            .map(IoSliceMut::new)
+            .collect();
+        assert_eq!(near.read_vectored(&mut late_room).unwrap(), 0);
+        // With room it is one.
+        late.rotate_right(1);
+        assert_eq!(near.write_vectored(&late).unwrap(), 4);
+        late_room.rotate_right(1);
+        assert_eq!(far.read_vectored(&mut late_room).unwrap(), 4);
+        // After the end, too.
+        near.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(near.write_vectored(&slices).unwrap(), 0);
+        assert_eq!(far.read_vectored(&mut room).unwrap(), 0);
+        near.write_vectored(&late).unwrap_err();
+    });
+}
+
+#[test]
 fn reads_end_where_descriptors_were_passed() {
     run(|| {
         let (near, mut far) = UnixStream::pair().unwrap();
