@@ -343,3 +343,119 @@ fn output_to_nowhere() {
     });
     died.expect_success();
 }
+
+/// What a child inherits besides its standard streams.
+const INHERITED: [i32; 3] = [100, 101, 102];
+
+/// Waits for everything that it has at the same time, and answers.
+fn uses_what_it_inherits() {
+    // SAFETY: they were put there for it.
+    let [questions, listener, socket] = INHERITED.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
+    let listener = greenstd::net::TcpListener::from(listener);
+    let socket = greenstd::net::UdpSocket::from(socket);
+    greenrt::run(|| {
+        let threads = [
+            spawn(|| (0..2000).for_each(|_| greenstd::println!("{}", "#".repeat(99)))),
+            spawn(|| assert_eq!(io::stdin().lines().count(), 2)),
+            spawn(move || drop(listener.accept().unwrap())),
+            spawn(move || assert_eq!(socket.recv(&mut [0; 8]).unwrap(), 4)),
+        ];
+        let mut questions = greenstd::os::unix::net::UnixStream::from(questions);
+        let mut byte = [0];
+        while questions.read(&mut byte).unwrap() > 0 {
+            questions.write_all(&byte).unwrap();
+        }
+        threads.into_iter().for_each(|t| t.join().unwrap());
+        greenstd::eprintln!("done");
+    });
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a process of its own")]
+fn nobody_sets_the_mode_of_what_others_share() {
+    use std::os::unix::net::UnixStream;
+    use std::os::unix::process::CommandExt as _;
+    if std::env::var_os("GREENRT_TEST_INHERITS").is_some() {
+        uses_what_it_inherits();
+        std::process::exit(0);
+    }
+    crate::support::limited(|| {
+        let (mut keyboard, terminal) = terminal();
+        let (mut output, their_output) = std::io::pipe().unwrap();
+        let (mut errors, their_errors) = UnixStream::pair().unwrap();
+        let (mut questions, their_questions) = UnixStream::pair().unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = (listener.local_addr().unwrap(), socket.local_addr().unwrap());
+        // The same open files as the child's.
+        let shared: [OwnedFd; 6] = [
+            terminal,
+            their_output.into(),
+            their_errors.into(),
+            their_questions.into(),
+            listener.into(),
+            socket.into(),
+        ];
+        let modes = || {
+            shared
+                .each_ref()
+                .map(|fd| is_nonblocking(fd.as_fd()).unwrap())
+        };
+        let theirs = shared.each_ref().map(|fd| fd.try_clone().unwrap());
+        let numbers = theirs.each_ref().map(AsRawFd::as_raw_fd);
+        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+        command
+            .args([
+                "standard::nobody_sets_the_mode_of_what_others_share",
+                "--exact",
+            ])
+            .args(["--nocapture", "--test-threads=1"])
+            .env("GREENRT_TEST_INHERITS", "1");
+        let inherits = move || {
+            for (from, to) in numbers
+                .into_iter()
+                .zip([0, 1, 2].into_iter().chain(INHERITED))
+            {
+                // SAFETY: numbers only.
+                if unsafe { libc::dup2(from, to) } == -1 {
+                    return Err(std::io::Error::last_os_error());
+                }
+            }
+            Ok(())
+        };
+        // SAFETY: `dup2` may be called between fork and exec.
+        unsafe { command.pre_exec(inherits) };
+        let mut child = command.spawn().unwrap();
+        drop(theirs);
+        let mut asks = |n: u8| {
+            let mut answer = [0];
+            questions.write_all(&[n]).unwrap();
+            questions.read_exact(&mut answer).unwrap();
+            assert_eq!(answer, [n]);
+            assert_eq!(modes(), [false; 6]);
+        };
+        // By then everybody waits, and the pipe is full.
+        (0..100).for_each(&mut asks);
+        // It drains slowly, and all the others go on.
+        let mut n_printed = 0;
+        let mut part = [0; 500];
+        while n_printed < 2000 * 99 {
+            let n = output.read(&mut part).unwrap();
+            n_printed += part[..n].iter().filter(|&&byte| byte == b'#').count();
+            asks(n as u8);
+        }
+        keyboard.write_all(b"a line\n").unwrap();
+        asks(1);
+        keyboard.write_all(b"another\n\x04").unwrap();
+        asks(2);
+        std::net::TcpStream::connect(address.0).unwrap();
+        let sender = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        sender.send_to(b"four", address.1).unwrap();
+        questions.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut told = [0; 5];
+        errors.read_exact(&mut told).unwrap();
+        assert_eq!(&told, b"done\n");
+        assert!(child.wait().unwrap().success());
+        assert_eq!(modes(), [false; 6]);
+    });
+}
