@@ -15,6 +15,8 @@
 )]
 
 pub mod chat;
+#[cfg(test)]
+mod idioms;
 #[macro_use]
 mod macros;
 pub mod notes;

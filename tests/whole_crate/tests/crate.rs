@@ -98,3 +98,20 @@ fn printing_to_nobody_stops_nobody() {
     assert_eq!(text.lines().count(), 3001);
     assert!(text.ends_with(&format!("the end, in {}", expected())));
 }
+
+#[test]
+fn an_example_reads_lines_and_gives_an_exit_code() {
+    let program = std::env::current_exe().unwrap();
+    let directory = program.parent().unwrap().parent().unwrap();
+    let name = format!("examples/{}-example", env!("CARGO_PKG_NAME"));
+    let mut child = Command::new(directory.join(name))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(b"1\n2\n3").unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(text, format!("3 lines, by {}\n", expected()));
+}
