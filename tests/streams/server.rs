@@ -14,7 +14,9 @@ use greenstd::net::{SocketAddr, TcpListener, TcpStream};
 use greenstd::os::unix::net::{UnixListener, UnixStream};
 
 use crate::places::TempPath;
-use crate::support::{Child, EXPECTED, on_each_runtime, wait_until};
+use crate::support::{
+    Child, EXPECTED, on_each_runtime, on_each_runtime_and_off, on_manual_clocks, wait_until,
+};
 
 const LONG: Duration = Duration::from_secs(100);
 
@@ -35,7 +37,7 @@ fn echoes(mut stream: &TcpStream) -> bool {
 
 #[test]
 fn many_are_served_at_once() {
-    on_each_runtime(|| {
+    on_each_runtime_and_off(|| {
         let (listener, address) = listen();
         let server = Server::start(listener, echo).unwrap();
         let clients: Vec<_> = (0..50)
@@ -116,7 +118,7 @@ fn who_is_slow_stops_nobody() {
 
 #[test]
 fn stopping_lets_them_finish() {
-    on_each_runtime(|| {
+    on_each_runtime_and_off(|| {
         let (listener, address) = listen();
         let server = Server::start(listener, echo).unwrap();
         let client = TcpStream::connect(address).unwrap();
@@ -135,7 +137,7 @@ fn stopping_lets_them_finish() {
 
 #[test]
 fn who_does_not_finish_is_cancelled() {
-    on_each_runtime(|| {
+    on_each_runtime_and_off(|| {
         let (listener, address) = listen();
         let ended = Arc::new(AtomicUsize::new(0));
         let seen = Arc::clone(&ended);
@@ -199,7 +201,7 @@ fn a_listener_of_the_unix_domain() {
 
 #[test]
 fn a_listener_that_is_none_ends_it() {
-    on_each_runtime(|| {
+    on_each_runtime_and_off(|| {
         let n = AtomicUsize::new(0);
         let accept = move || -> io::Result<()> {
             match n.fetch_add(1, Relaxed) {
@@ -217,6 +219,27 @@ fn a_listener_that_is_none_ends_it() {
         let error = server.wait();
         assert_eq!(error.raw_os_error(), Some(libc::EBADF));
         wait_until(|| served.load(Relaxed) == 2);
+    });
+}
+
+#[test]
+fn it_is_patient_when_something_runs_out() {
+    on_manual_clocks(|clock| {
+        let n = AtomicUsize::new(0);
+        let accept = move || -> io::Result<()> {
+            match n.fetch_add(1, Relaxed) {
+                0..12 => Err(io::Error::from_raw_os_error(libc::EMFILE)),
+                12 => Ok(()),
+                13..15 => Err(io::Error::from_raw_os_error(libc::ENFILE)),
+                _ => Err(ErrorKind::InvalidInput.into()),
+            }
+        };
+        let start = clock.now();
+        let error = Server::start(accept, drop).unwrap().wait();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        // One millisecond, two, four; never more than a second; and anew after a success.
+        let waited = 1023 + 2 * 1000 + 1 + 2;
+        assert_eq!(clock.now() - start, Duration::from_millis(waited));
     });
 }
 

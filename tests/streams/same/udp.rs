@@ -1,7 +1,7 @@
 //! UDP.
 
 use std::io::{self, ErrorKind};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -312,6 +312,61 @@ fn the_newer_protocol() {
             kind(near.leave_multicast_v6(&group, 1)),
             ErrorKind::AddrNotAvailable
         );
+    });
+}
+
+/// An address of this machine that is one only together with its interface, if there is one.
+fn link_local() -> Option<(Ipv6Addr, u32)> {
+    let interfaces = std::fs::read_to_string("/proc/net/if_inet6").ok()?;
+    let line = interfaces.lines().find(|line| line.starts_with("fe80"))?;
+    let mut words = line.split_whitespace();
+    let address = u128::from_str_radix(words.next()?, 16).ok()?;
+    let interface = u32::from_str_radix(words.next()?, 16).ok()?;
+    Some((address.into(), interface))
+}
+
+#[test]
+fn an_address_keeps_its_scope() {
+    run(|| {
+        let Some((ip, interface)) = link_local() else {
+            return;
+        };
+        let any = SocketAddrV6::new(ip, 0, 0, interface);
+        let Ok(near) = UdpSocket::bind(any) else {
+            // It is being given up, or not yet to be had.
+            return;
+        };
+        let far = UdpSocket::bind(any).unwrap();
+        let (near_address, far_address) = (near.local_addr().unwrap(), far.local_addr().unwrap());
+        assert!(matches!(near_address, SocketAddr::V6(a) if a.scope_id() == interface));
+        far.send_to(b"scope", near_address).unwrap();
+        let mut room = [0; 8];
+        assert_eq!(near.peek_from(&mut room).unwrap(), (5, far_address));
+        assert_eq!(near.recv_from(&mut room).unwrap(), (5, far_address));
+        near.connect(far_address).unwrap();
+        assert_eq!(near.peer_addr().unwrap(), far_address);
+    });
+}
+
+#[test]
+fn a_broadcast_has_to_be_allowed() {
+    run(|| {
+        let hears = UdpSocket::bind("0.0.0.0:0").unwrap();
+        let everybody = (
+            Ipv4Addr::new(127, 255, 255, 255),
+            hears.local_addr().unwrap().port(),
+        );
+        let (sender, address) = bind();
+        let refused = sender.send_to(b"all", everybody);
+        assert_eq!(kind(refused), ErrorKind::PermissionDenied);
+        assert_eq!(kind(sender.connect(everybody)), ErrorKind::PermissionDenied);
+        sender.set_broadcast(true).unwrap();
+        sender.send_to(b"all", everybody).unwrap();
+        sender.connect(everybody).unwrap();
+        sender.send(b"again").unwrap();
+        let mut room = [0; 8];
+        assert_eq!(hears.recv_from(&mut room).unwrap(), (3, address));
+        assert_eq!(hears.recv_from(&mut room).unwrap(), (5, address));
     });
 }
 
