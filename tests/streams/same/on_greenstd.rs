@@ -5,6 +5,8 @@ use greenstd::thread;
 
 use crate::support::on_each_runtime_and_off as run;
 
+#[path = "paths.rs"]
+mod paths_tests;
 #[path = "pipe.rs"]
 mod pipe_tests;
 #[path = "random_datagrams.rs"]

@@ -5,6 +5,8 @@ use std::thread;
 
 use crate::support::limited as run;
 
+#[path = "paths.rs"]
+mod paths_tests;
 #[path = "pipe.rs"]
 mod pipe_tests;
 #[path = "random_datagrams.rs"]
