@@ -11,6 +11,7 @@
 mod support;
 
 mod calls;
+mod conversions;
 mod limits;
 mod names;
 mod places;

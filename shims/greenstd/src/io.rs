@@ -10,8 +10,8 @@
 //!
 //! - [`Stdin`] has a buffer of its own: what std's has read ahead is not in it, and the other way
 //!   round. A program uses the one or the other.
-//! - [`Stdout`] and [`Stderr`] write through std's, so that nothing gets out of order, and what tests
-//!   print is captured. They wait until there is room, and write no more at once than fits then. If
+//! - [`Stdout`] and [`Stderr`] write through std's, so that nothing gets out of order, and what a test
+//!   prints on its own thread is captured; what the green threads that it spawns print need not be. They wait until there is room, and write no more at once than fits then. If
 //!   another process, or another OS thread through std, takes the room in that moment, the worker
 //!   blocks until there is more; so it does on a terminal that is stopped in the middle of a line.
 //! - Where the system has no read of a terminal that does not wait, a process that takes a line that was

@@ -484,6 +484,38 @@ fn reads_end_where_descriptors_were_passed_and_the_rest_comes_without_more() {
 }
 
 #[test]
+fn urgent_data_does_not_hold_up_the_rest() {
+    run(|| {
+        for _ in 0..10 {
+            let (near, mut far) = UnixStream::pair().unwrap();
+            let waiting = thread::spawn(move || {
+                far.read_exact(&mut [0]).unwrap();
+                far
+            });
+            thread::yield_now();
+            (&near).write_all(b"0").unwrap();
+            let mut far = waiting.join().unwrap();
+            (&near).write_all(b"ab").unwrap();
+            if SockRef::from(&near).send_out_of_band(b"!").is_err() {
+                // Not every system has it in the Unix domain.
+                return;
+            }
+            (&near).write_all(b"cd").unwrap();
+            // A read ends at the place; what is there is not part of the stream.
+            let reader = thread::spawn(move || {
+                let (mut bytes, mut room): (Vec<u8>, _) = (Vec::new(), [0; 100]);
+                while bytes.len() < 4 {
+                    let n = far.read(&mut room).unwrap();
+                    bytes.extend(&room[..n]);
+                }
+                bytes
+            });
+            assert_eq!(reader.join().unwrap(), b"abcd");
+        }
+    });
+}
+
+#[test]
 fn modes_belong_to_the_user() {
     run(|| {
         let (stds, mut far) = std::os::unix::net::UnixStream::pair().unwrap();
