@@ -13,7 +13,7 @@ use greenrt::lowlevel::is_nonblocking;
 use greenrt::{spawn, yield_now};
 use greenstd::io::{self, IsTerminal as _};
 
-use crate::support::{Child, wait_until};
+use crate::support::{Child, thread_locals_are_private, wait_until};
 
 /// Makes `fd` one of the standard streams.
 fn becomes(fd: impl Into<OwnedFd>, number: i32) {
@@ -340,6 +340,54 @@ fn output_to_nowhere() {
             assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
         });
         becomes(before, 1);
+    });
+    died.expect_success();
+}
+
+#[test]
+fn who_prints_to_a_terminal_that_is_stuck_stops_nobody_else() {
+    let name = "standard::who_prints_to_a_terminal_that_is_stuck_stops_nobody_else";
+    let died = Child::new(name).run(|| {
+        let (mut master, slave) = terminal();
+        // SAFETY: a duplicate of what it was, for the end of the process.
+        let before = unsafe { libc::dup(1) };
+        becomes(slave, 1);
+        let n_lines = 3000;
+        greenrt::run(|| {
+            let turns = sibling();
+            let printed = Arc::new(AtomicUsize::new(0));
+            let count = Arc::clone(&printed);
+            let printer = spawn(move || {
+                for n in 0..n_lines {
+                    // Where they are shared, only the latter leaves the worker alone.
+                    if n % 2 == 0 && thread_locals_are_private() {
+                        greenstd::println!("{}", "#".repeat(99));
+                    } else {
+                        writeln!(io::stdout(), "{}", "#".repeat(99)).unwrap();
+                    }
+                    count.fetch_add(1, Relaxed);
+                }
+            });
+            // Until it gets no further.
+            let mut n = usize::MAX;
+            while std::mem::replace(&mut n, printed.load(Relaxed)) != printed.load(Relaxed) {
+                greenrt::sleep(std::time::Duration::from_millis(20));
+            }
+            assert!(n < n_lines);
+            let_others_run(&turns);
+            let reading = greenrt_reads(move || {
+                let (mut n_printed, mut room) = (0, [0; 1000]);
+                while n_printed < n_lines * 99 {
+                    let n = master.read(&mut room).unwrap();
+                    n_printed += room[..n].iter().filter(|&&byte| byte == b'#').count();
+                }
+                master
+            });
+            printer.join().unwrap();
+            drop(reading.join().unwrap());
+        });
+        // SAFETY: it is ours since `dup`.
+        becomes(unsafe { OwnedFd::from_raw_fd(before) }, 1);
     });
     died.expect_success();
 }

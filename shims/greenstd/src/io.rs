@@ -11,9 +11,13 @@
 //! - [`Stdin`] has a buffer of its own: what std's has read ahead is not in it, and the other way
 //!   round. A program uses the one or the other.
 //! - [`Stdout`] and [`Stderr`] write through std's, so that nothing gets out of order, and what a test
-//!   prints on its own thread is captured; what the green threads that it spawns print need not be. They wait until there is room, and write no more at once than fits then. If
-//!   another process, or another OS thread through std, takes the room in that moment, the worker
-//!   blocks until there is more; so it does on a terminal that is stopped in the middle of a line.
+//!   prints on its own thread is captured; what the green threads that it spawns print need not be.
+//!   They wait until there is room, and write no more at once than fits then. If another process, or
+//!   another OS thread through std, takes the room in that moment, the worker blocks until there is
+//!   more. What goes to a terminal is written by an OS thread of the pool of [`greenrt::offload`]; but
+//!   `print!` of a thread that has the thread-locals of an OS thread (the closure of [`greenrt::run`],
+//!   and all green threads where they are shared) blocks the worker on a terminal that takes no more
+//!   in the middle of a line.
 //! - Where the system has no read of a terminal that does not wait, a process that takes a line that was
 //!   announced to this one blocks the worker until the next.
 //! - [`IsTerminal`] is a trait of its own, because std's is sealed; what is std's has it too.

@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use greenrt::lowlevel::may_block;
 
 use super::reentrant::{ReentrantGuard, ReentrantLock};
-use super::stdout::{PIECE_BYTES, pieces, wait_for_room};
+use super::stdout::{PIECE_BYTES, pieces, print_to, wait_for_room, write_to};
 
 static LOCK: ReentrantLock = ReentrantLock::new();
 
@@ -62,7 +62,7 @@ pub fn _eprint(args: fmt::Arguments<'_>) {
     for piece in pieces(&text) {
         // A thread that unwinds may have no time left to wait; it writes all the same.
         let _ = wait_for_room(io::stderr().as_fd());
-        std::eprint!("{piece}");
+        print_to(io::stderr().as_fd(), || std::eprint!("{piece}"));
     }
 }
 
@@ -72,7 +72,8 @@ impl Write for StderrLock<'_> {
             return self.std.write(buf);
         }
         wait_for_room(self.std.as_fd())?;
-        self.std.write(&buf[..buf.len().min(PIECE_BYTES)])
+        let (mut std, piece) = (&self.std, &buf[..buf.len().min(PIECE_BYTES)]);
+        write_to(self.std.as_fd(), || std.write(piece))
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -3,12 +3,16 @@
 //! Everything is written through std's own `Stdout`, in pieces for which there is room: the system says
 //! of a pipe that it can be written to when there is room for `PIPE_BUF` bytes, which are more than a
 //! piece and what std keeps of the line before.
+//!
+//! Of a terminal it says so when there is room for one byte. So what is written there is written by an
+//! OS thread of the pool, which may block; but for what is printed where std knows the thread by a
+//! name, which green threads that have thread-locals of their own have not: a test may have it captured.
 
 use std::fmt;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 
-use greenrt::lowlevel::{self, may_block};
+use greenrt::lowlevel::{self, Lane, may_block};
 
 use super::reentrant::{ReentrantGuard, ReentrantLock};
 
@@ -64,6 +68,24 @@ pub(super) fn wait_for_room(fd: BorrowedFd<'_>) -> io::Result<()> {
     }
 }
 
+/// Makes a call that writes to `fd`, on an OS thread that may block if that is a terminal.
+pub(super) fn write_to<T: Send>(fd: BorrowedFd<'_>, write: impl FnOnce() -> T + Send) -> T {
+    if fd.is_terminal() {
+        lowlevel::offload_borrowing(Lane::General, write)
+    } else {
+        write()
+    }
+}
+
+/// As `write_to`, for what may be captured.
+pub(super) fn print_to(fd: BorrowedFd<'_>, print: impl FnOnce() + Send) {
+    if std::thread::current().name().is_some() {
+        print();
+    } else {
+        write_to(fd, print);
+    }
+}
+
 /// Text for one piece after the other.
 pub(super) fn pieces(mut text: &str) -> impl Iterator<Item = &str> {
     std::iter::from_fn(move || {
@@ -90,7 +112,7 @@ pub fn _print(args: fmt::Arguments<'_>) {
     for piece in pieces(&text) {
         // A thread that unwinds may have no time left to wait; it writes all the same.
         let _ = wait_for_room(io::stdout().as_fd());
-        std::print!("{piece}");
+        print_to(io::stdout().as_fd(), || std::print!("{piece}"));
     }
 }
 
@@ -100,12 +122,17 @@ impl Write for StdoutLock<'_> {
             return self.std.write(buf);
         }
         wait_for_room(self.std.as_fd())?;
-        self.std.write(&buf[..buf.len().min(PIECE_BYTES)])
+        let (mut std, piece) = (&self.std, &buf[..buf.len().min(PIECE_BYTES)]);
+        write_to(self.std.as_fd(), || std.write(piece))
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        if may_block() {
+            return self.std.flush();
+        }
         wait_for_room(self.std.as_fd())?;
-        self.std.flush()
+        let mut std = &self.std;
+        write_to(self.std.as_fd(), || std.flush())
     }
 }
 
