@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use greenrt::lowlevel::may_block;
 
 use super::reentrant::{ReentrantGuard, ReentrantLock};
-use super::stdout::{PIECE_BYTES, pieces, print_to, wait_for_room, write_to};
+use super::stdout::{print_pieces, write_piece};
 
 static LOCK: ReentrantLock = ReentrantLock::new();
 
@@ -59,11 +59,7 @@ pub fn _eprint(args: fmt::Arguments<'_>) {
     // Before the lock: it may print itself.
     let text = args.to_string();
     let _guard = LOCK.lock();
-    for piece in pieces(&text) {
-        // A thread that unwinds may have no time left to wait; it writes all the same.
-        let _ = wait_for_room(io::stderr().as_fd());
-        print_to(io::stderr().as_fd(), || std::eprint!("{piece}"));
-    }
+    print_pieces(io::stderr().as_fd(), &text, |piece| std::eprint!("{piece}"));
 }
 
 impl Write for StderrLock<'_> {
@@ -71,9 +67,7 @@ impl Write for StderrLock<'_> {
         if may_block() {
             return self.std.write(buf);
         }
-        wait_for_room(self.std.as_fd())?;
-        let (mut std, piece) = (&self.std, &buf[..buf.len().min(PIECE_BYTES)]);
-        write_to(self.std.as_fd(), || std.write(piece))
+        write_piece(&self.std, buf)
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -60,7 +60,7 @@ impl Stdout {
 }
 
 /// Waits until there is room for a piece, as far as that can be known.
-pub(super) fn wait_for_room(fd: BorrowedFd<'_>) -> io::Result<()> {
+fn wait_for_room(fd: BorrowedFd<'_>) -> io::Result<()> {
     match lowlevel::wait_writable(fd, None) {
         // What is wrong with it, the write says.
         Err(error) if !lowlevel::is_bad_descriptor(&error) => Err(error),
@@ -69,7 +69,7 @@ pub(super) fn wait_for_room(fd: BorrowedFd<'_>) -> io::Result<()> {
 }
 
 /// Makes a call that writes to `fd`, on an OS thread that may block if that is a terminal.
-pub(super) fn write_to<T: Send>(fd: BorrowedFd<'_>, write: impl FnOnce() -> T + Send) -> T {
+fn write_to<T: Send>(fd: BorrowedFd<'_>, write: impl FnOnce() -> T + Send) -> T {
     if fd.is_terminal() {
         lowlevel::offload_borrowing(Lane::General, write)
     } else {
@@ -77,26 +77,30 @@ pub(super) fn write_to<T: Send>(fd: BorrowedFd<'_>, write: impl FnOnce() -> T + 
     }
 }
 
-/// As `write_to`, for what may be captured.
-pub(super) fn print_to(fd: BorrowedFd<'_>, print: impl FnOnce() + Send) {
-    if std::thread::current().name().is_some() {
-        print();
-    } else {
-        write_to(fd, print);
-    }
+/// Writes the first piece of `buf` to std's stream, when there is room for it.
+pub(super) fn write_piece(
+    mut std: impl Write + AsFd + Copy + Send,
+    buf: &[u8],
+) -> io::Result<usize> {
+    wait_for_room(std.as_fd())?;
+    let piece = &buf[..buf.len().min(PIECE_BYTES)];
+    write_to(std.as_fd(), move || std.write(piece))
 }
 
-/// Text for one piece after the other.
-pub(super) fn pieces(mut text: &str) -> impl Iterator<Item = &str> {
-    std::iter::from_fn(move || {
-        let mut n = text.len().min(PIECE_BYTES);
-        while !text.is_char_boundary(n) {
-            n -= 1;
+/// Prints to std's stream, which has `fd`, piece by piece.
+pub(super) fn print_pieces(fd: BorrowedFd<'_>, mut text: &str, print: impl Fn(&str) + Sync) {
+    while !text.is_empty() {
+        let (piece, rest) = text.split_at(text.floor_char_boundary(PIECE_BYTES));
+        // A thread that unwinds may have no time left to wait; it writes all the same.
+        let _ = wait_for_room(fd);
+        // A test may have captured what is printed.
+        if std::thread::current().name().is_some() {
+            print(piece);
+        } else {
+            write_to(fd, || print(piece));
         }
-        let (piece, rest) = text.split_at(n);
         text = rest;
-        (!piece.is_empty()).then_some(piece)
-    })
+    }
 }
 
 /// What `print!` does.
@@ -109,11 +113,7 @@ pub fn _print(args: fmt::Arguments<'_>) {
     // Before the lock: it may print itself.
     let text = args.to_string();
     let _guard = LOCK.lock();
-    for piece in pieces(&text) {
-        // A thread that unwinds may have no time left to wait; it writes all the same.
-        let _ = wait_for_room(io::stdout().as_fd());
-        print_to(io::stdout().as_fd(), || std::print!("{piece}"));
-    }
+    print_pieces(io::stdout().as_fd(), &text, |piece| std::print!("{piece}"));
 }
 
 impl Write for StdoutLock<'_> {
@@ -121,9 +121,7 @@ impl Write for StdoutLock<'_> {
         if may_block() {
             return self.std.write(buf);
         }
-        wait_for_room(self.std.as_fd())?;
-        let (mut std, piece) = (&self.std, &buf[..buf.len().min(PIECE_BYTES)]);
-        write_to(self.std.as_fd(), || std.write(piece))
+        write_piece(&self.std, buf)
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -25,7 +25,8 @@
 //! # Cancellation
 //!
 //! Every operation that reads, writes, accepts or connects is a point; see [`greenrt::Cancelled`].
-//! A thread that unwinds because it was cancelled may still use its sockets, for a second in all.
+//! A thread that unwinds because it was cancelled may still use its sockets, for a second in all. A
+//! [`greenrt::timeout`] ends them on OS threads too, but for the looking up of names.
 
 mod fd;
 mod resolve;

@@ -485,6 +485,41 @@ impl Pause {
     }
 }
 
+/// Reading and writing of a stream, as of a reference to it.
+macro_rules! by_reference {
+    ($Stream:ident) => {
+        impl std::io::Read for $Stream {
+            #[inline]
+            fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+                (&*self).read(buf)
+            }
+
+            fn read_vectored(
+                &mut self,
+                bufs: &mut [std::io::IoSliceMut<'_>],
+            ) -> std::io::Result<usize> {
+                (&*self).read_vectored(bufs)
+            }
+        }
+
+        impl std::io::Write for $Stream {
+            #[inline]
+            fn write(&mut self, buf: &[u8]) -> std::io::Result<usize> {
+                (&*self).write(buf)
+            }
+
+            fn write_vectored(&mut self, bufs: &[std::io::IoSlice<'_>]) -> std::io::Result<usize> {
+                (&*self).write_vectored(bufs)
+            }
+
+            #[inline]
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+    };
+}
+
 /// The methods that all sockets but listeners have in common.
 macro_rules! socket_settings {
     ($Socket:ident, $std:literal) => {
@@ -582,4 +617,4 @@ macro_rules! socket_settings {
     };
 }
 
-pub(crate) use socket_settings;
+pub(crate) use {by_reference, socket_settings};

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use greenrt::lowlevel::{Io, socket};
 
-use crate::net::socket::{Direction, Socket, len_of_all};
+use crate::net::socket::{Socket, by_reference, len_of_all, socket_settings};
 use crate::net::{Shutdown, SocketAddr, ToSocketAddrs};
 
 /// A TCP connection between this socket and one elsewhere.
@@ -50,6 +50,8 @@ use crate::net::{Shutdown, SocketAddr, ToSocketAddrs};
 pub struct TcpStream {
     pub(in crate::net) socket: Socket<net::TcpStream>,
 }
+
+socket_settings!(TcpStream, "std::net::TcpStream");
 
 impl TcpStream {
     /// Connects to an address.
@@ -152,67 +154,6 @@ impl TcpStream {
         self.socket.get().shutdown(how)
     }
 
-    /// Makes another handle of the same socket, as [`std::net::TcpStream::try_clone`].
-    ///
-    /// # Errors
-    ///
-    /// As std's.
-    pub fn try_clone(&self) -> io::Result<TcpStream> {
-        let socket = self.socket.try_clone()?;
-        Ok(TcpStream { socket })
-    }
-
-    /// Sets how long a read may wait, as [`std::net::TcpStream::set_read_timeout`].
-    ///
-    /// When the time is up the read fails with `WouldBlock`. Clones share the timeout.
-    ///
-    /// # Errors
-    ///
-    /// As std's: of kind `InvalidInput` if the timeout is zero.
-    ///
-    /// # Differences from std
-    ///
-    /// The time is exact, where std's is rounded up to a few milliseconds by the system. Reading
-    /// with a timeout costs no further system call.
-    pub fn set_read_timeout(&self, dur: Option<Duration>) -> io::Result<()> {
-        self.socket.get().set_read_timeout(dur)?;
-        self.socket.set_timeout(Direction::Read, dur);
-        Ok(())
-    }
-
-    /// Sets how long a write may wait, as [`std::net::TcpStream::set_write_timeout`].
-    ///
-    /// # Errors
-    ///
-    /// As std's: of kind `InvalidInput` if the timeout is zero.
-    ///
-    /// # Differences from std
-    ///
-    /// As [`set_read_timeout`](TcpStream::set_read_timeout).
-    pub fn set_write_timeout(&self, dur: Option<Duration>) -> io::Result<()> {
-        self.socket.get().set_write_timeout(dur)?;
-        self.socket.set_timeout(Direction::Write, dur);
-        Ok(())
-    }
-
-    /// How long a read may wait, as [`std::net::TcpStream::read_timeout`].
-    ///
-    /// # Errors
-    ///
-    /// As std's.
-    pub fn read_timeout(&self) -> io::Result<Option<Duration>> {
-        self.socket.get().read_timeout()
-    }
-
-    /// How long a write may wait, as [`std::net::TcpStream::write_timeout`].
-    ///
-    /// # Errors
-    ///
-    /// As std's.
-    pub fn write_timeout(&self) -> io::Result<Option<Duration>> {
-        self.socket.get().write_timeout()
-    }
-
     /// Reads without taking, so that the next read gets the same, as
     /// [`std::net::TcpStream::peek`].
     ///
@@ -286,26 +227,6 @@ impl TcpStream {
     pub fn ttl(&self) -> io::Result<u32> {
         self.socket.get().ttl()
     }
-
-    /// Takes the error that waits at the socket, as [`std::net::TcpStream::take_error`].
-    ///
-    /// # Errors
-    ///
-    /// As std's.
-    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
-        self.socket.get().take_error()
-    }
-
-    /// Says whether operations wait, or fail with `WouldBlock`.
-    ///
-    /// As [`std::net::TcpStream::set_nonblocking`]; clones share the mode. A thread that tries again and again yields now and then, so its siblings run too.
-    ///
-    /// # Errors
-    ///
-    /// As std's.
-    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
-        self.socket.set_nonblocking(nonblocking)
-    }
 }
 
 impl Read for &TcpStream {
@@ -348,29 +269,4 @@ impl Write for &TcpStream {
     }
 }
 
-impl Read for TcpStream {
-    #[inline]
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        (&*self).read(buf)
-    }
-
-    fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        (&*self).read_vectored(bufs)
-    }
-}
-
-impl Write for TcpStream {
-    #[inline]
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        (&*self).write(buf)
-    }
-
-    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        (&*self).write_vectored(bufs)
-    }
-
-    #[inline]
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
+by_reference!(TcpStream);

@@ -9,7 +9,7 @@ use greenrt::lowlevel::{Io, may_block, socket};
 
 use super::SocketAddr;
 use crate::net::Shutdown;
-use crate::net::socket::{Pause, Socket, len_of_all, socket_settings};
+use crate::net::socket::{Pause, Socket, by_reference, len_of_all, socket_settings};
 
 /// A stream of the Unix domain.
 ///
@@ -198,29 +198,4 @@ impl Write for &UnixStream {
     }
 }
 
-impl Read for UnixStream {
-    #[inline]
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        (&*self).read(buf)
-    }
-
-    fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        (&*self).read_vectored(bufs)
-    }
-}
-
-impl Write for UnixStream {
-    #[inline]
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        (&*self).write(buf)
-    }
-
-    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        (&*self).write_vectored(bufs)
-    }
-
-    #[inline]
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
+by_reference!(UnixStream);
