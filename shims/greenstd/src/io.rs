@@ -17,7 +17,7 @@
 //!   more. What goes to a terminal is written by an OS thread of the pool of [`greenrt::offload`]; but
 //!   `print!` of a thread that has the thread-locals of an OS thread (the closure of [`greenrt::run`],
 //!   and all green threads where they are shared) blocks the worker on a terminal that takes no more
-//!   in the middle of a line.
+//!   in the middle of a line. Who has std's own stream locked must not write to a terminal by these.
 //! - Where the system has no read of a terminal that does not wait, a process that takes a line that was
 //!   announced to this one blocks the worker until the next.
 //! - [`IsTerminal`] is a trait of its own, because std's is sealed; what is std's has it too.
