@@ -3,7 +3,7 @@
 //! Mirrors `reactor/source.rs` (`reads_only`, `watch_writes`, `settle`, `retire`) and `reactor/io.rs`,
 //! for a reader and a writer who park on one worker each, with a socket of one byte and one place, and
 //! an epoll that has edges. Whoever changes one changes both. Where it is registered is told by
-//! `settle.rs`.
+//! `settle.rs`; levels are left out.
 
 use loom::sync::{Arc, Condvar, Mutex};
 
