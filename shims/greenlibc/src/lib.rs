@@ -80,20 +80,21 @@
 //! # Crates
 //!
 //! Tried as they are, on one worker and on two (`tests/crates`); where others on the same worker must
-//! run for the test to end, or a ticker does, and no OS thread is added.
+//! run for the test to end, or a ticker does, and no OS thread is started but those of the pool.
 //!
 //! | crate | what was tried |
 //! |---|---|
 //! | ureq, tiny_http | 20 clients and a server with four threads |
 //! | reqwest's blocking client | the same; it runs tokio on a thread of its own, which is green |
+//! | redis | 200 clients of Redis' server; `BLPOP`, subscriptions, pipelines, timeouts |
 //! | tungstenite | a thread for each connection |
 //! | rustls; native-tls, which is OpenSSL, in C | 10 clients and a thread for each at the server |
-//! | postgres | queries of PostgreSQL's server; it runs tokio inside |
+//! | postgres | 30 clients of PostgreSQL's server; it runs tokio inside |
 //! | rusqlite, which is SQLite, in C | eight threads write to one database and wait for its lock |
 //! | parking_lot, crossbeam-channel | locks, conditions, `select!` |
 //! | rayon | works; its threads are green, so they compute on the workers, and take turns there |
 //! | tokio, on one thread | inside of green threads, which park in its `epoll_wait` |
-//! | tokio, on several | on green threads; and on OS threads, by [`os_threads`], undisturbed |
+//! | tokio, on several | on green threads; and on as many OS threads as it is told to have, by [`os_threads`], undisturbed |
 //!
 //! # Cancellation
 //!

@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Builder;
 
-use crate::lets_others_run;
 use crate::support::{tests, wait_until};
+use crate::{lets_others_run, no_more_os_threads, starts_os_threads};
 
 tests! {
     a_runtime_inside_a_green_thread_lets_others_run
@@ -39,27 +39,30 @@ async fn echo(listener: tokio::net::TcpListener) {
 }
 
 fn runtimes_inside_of_green_threads_talk() {
-    let runtime = || Builder::new_current_thread().enable_all().build().unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.set_nonblocking(true).unwrap();
-    let address = listener.local_addr().unwrap();
-    let server = thread::spawn(move || {
-        runtime()
-            .block_on(async { echo(tokio::net::TcpListener::from_std(listener).unwrap()).await });
-    });
-    let client = thread::spawn(move || {
-        runtime().block_on(async {
-            let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
-            for n in 0..50_u8 {
-                stream.write_all(&[n; 10]).await.unwrap();
-                let mut answer = [0; 10];
-                stream.read_exact(&mut answer).await.unwrap();
-                assert_eq!(answer, [n; 10]);
-            }
+    no_more_os_threads(|| {
+        let runtime = || Builder::new_current_thread().enable_all().build().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = thread::spawn(move || {
+            runtime().block_on(async {
+                echo(tokio::net::TcpListener::from_std(listener).unwrap()).await
+            });
         });
+        let client = thread::spawn(move || {
+            runtime().block_on(async {
+                let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+                for n in 0..50_u8 {
+                    stream.write_all(&[n; 10]).await.unwrap();
+                    let mut answer = [0; 10];
+                    stream.read_exact(&mut answer).await.unwrap();
+                    assert_eq!(answer, [n; 10]);
+                }
+            });
+        });
+        client.join().unwrap();
+        server.join().unwrap();
     });
-    client.join().unwrap();
-    server.join().unwrap();
 }
 
 fn with_echo_of(runtime: &tokio::runtime::Runtime) {
@@ -81,27 +84,32 @@ fn with_echo_of(runtime: &tokio::runtime::Runtime) {
 }
 
 fn a_runtime_on_os_threads_is_not_disturbed() {
-    let runtime = greenlibc::os_threads(|| {
-        Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .unwrap()
+    let runtime = starts_os_threads(2, || {
+        let runtime = greenlibc::os_threads(|| {
+            Builder::new_multi_thread()
+                .worker_threads(2)
+                .enable_all()
+                .build()
+                .unwrap()
+        });
+        let green = runtime.spawn(async { greenrt::lowlevel::on_green_thread() });
+        wait_until(|| green.is_finished());
+        assert!(!runtime.block_on(green).unwrap());
+        with_echo_of(&runtime);
+        runtime
     });
-    let green = runtime.spawn(async { greenrt::lowlevel::on_green_thread() });
-    wait_until(|| green.is_finished());
-    assert!(!runtime.block_on(green).unwrap());
-    with_echo_of(&runtime);
     runtime.shutdown_background();
 }
 
 fn a_runtime_on_green_threads() {
-    let runtime = Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
-    let green = runtime.spawn(async { greenrt::lowlevel::on_green_thread() });
-    assert!(runtime.block_on(green).unwrap());
-    with_echo_of(&runtime);
+    no_more_os_threads(|| {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        let green = runtime.spawn(async { greenrt::lowlevel::on_green_thread() });
+        assert!(runtime.block_on(green).unwrap());
+        with_echo_of(&runtime);
+    });
 }
