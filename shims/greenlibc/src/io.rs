@@ -254,7 +254,7 @@ unsafe fn read_with(
     match entry.kind {
         Kind::File => return file(fd, try_now, || call(fd)),
         _ if entry.is_nonblocking() => return pass(call(fd)),
-        Kind::Stream | Kind::Socket => {}
+        Kind::Stream | Kind::Local | Kind::Socket => {}
         Kind::Other => return returned(other(&entry, Direction::Read, symbol, try_now, call)),
     }
     if let [slice] = slices {
@@ -319,12 +319,12 @@ unsafe fn write_with(
                 // SAFETY: as the caller promises; `done` bytes of it are sent.
                 let rest = unsafe { slice.iov_base.byte_add(done) };
                 // SAFETY: as the caller promises.
-                return unsafe { net::real::send(fd, rest, bytes - done, libc::MSG_DONTWAIT) };
+                return unsafe { net::real::send(fd, rest, bytes - done, net::how_to_send(done)) };
             }
             slices.skip_to(done);
             (message.msg_iov, message.msg_iovlen) = slices.parts();
             // SAFETY: as the caller promises.
-            unsafe { net::real::sendmsg(fd, &raw const message, libc::MSG_DONTWAIT) }
+            unsafe { net::real::sendmsg(fd, &raw const message, net::how_to_send(done)) }
         });
         return match sent {
             Ok(n) => begun.cast_signed() + n,

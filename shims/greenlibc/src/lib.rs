@@ -40,7 +40,7 @@
 //! | net | `accept`, `accept4`, `connect`, `recv`, `recvfrom`, `recvmsg`, `recvmmsg`, `send`, `sendto`, `sendmsg`, `sendmmsg` | park |
 //! |  | `read`, `readv`, `write`, `writev` | park: sockets, pipes, terminals, eventfds |
 //! |  | `poll`, `ppoll`, `select`, `pselect`, `epoll_wait`, `epoll_pwait`, `epoll_pwait2` | park |
-//! |  | `socket`, `listen`, `setsockopt`, `close`, `close_range`, `fcntl`, `fcntl64`, `ioctl`, `dup`, `dup2`, `dup3` | noted |
+//! |  | `socket`, `listen`, `shutdown`, `setsockopt`, `close`, `close_range`, `fcntl`, `fcntl64`, `ioctl`, `dup`, `dup2`, `dup3` | noted |
 //! |  | `__read_chk`, `__recv_chk`, `__recvfrom_chk`, `__poll_chk`, `__ppoll_chk` | as those without `chk` |
 //! | locks | `pthread_mutex_lock`, `pthread_mutex_timedlock`, `pthread_mutex_clocklock`, `pthread_rwlock_rdlock`, `pthread_rwlock_wrlock`, `pthread_rwlock_timedrdlock`, `pthread_rwlock_timedwrlock`, `sem_wait`, `sem_timedwait`, `sem_clockwait` | park |
 //! |  | `pthread_cond_wait`, `pthread_cond_timedwait`, `pthread_cond_clockwait`, `pthread_barrier_wait`, `pthread_once` | park |

@@ -11,12 +11,12 @@ use std::os::fd::RawFd;
 use std::ptr;
 use std::sync::Arc;
 
-use greenrt::lowlevel::{self, Lane};
+use greenrt::lowlevel::{self, Pause};
 use libc::{mmsghdr, msghdr, size_t, sockaddr, socklen_t, ssize_t, timespec};
 
 use crate::errno::{self, result, returned};
 use crate::io::{Slices, flags, set_flags};
-use crate::offload;
+use crate::poll;
 use crate::symbol::{Symbol, interpose};
 use crate::table::{self, Direction, Entry, Kind, Number};
 
@@ -29,8 +29,7 @@ interpose! {
             if lowlevel::in_user_code() {
                 let nonblocking = kind & libc::SOCK_NONBLOCK != 0;
                 let kind = kind & !(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC);
-                let kind = if kind == libc::SOCK_STREAM { Kind::Stream } else { Kind::Socket };
-                table::opened(fd, kind, nonblocking);
+                table::opened(fd, kind_of(domain, kind), nonblocking);
             } else {
                 table::forget(fd);
             }
@@ -141,7 +140,7 @@ interpose! {
             // SAFETY: as the caller promises; `done` bytes of it are sent.
             let rest = unsafe { bytes.byte_add(done) };
             // SAFETY: as the caller promises.
-            unsafe { real::send(fd, rest, n - done, flags | libc::MSG_DONTWAIT) }
+            unsafe { real::send(fd, rest, n - done, flags | how_to_send(done)) }
         }))
     }
 
@@ -161,7 +160,7 @@ interpose! {
         returned(transmit(&entry, n, |fd, done| {
             // SAFETY: as the caller promises; `done` bytes of it are sent.
             let rest = unsafe { bytes.byte_add(done) };
-            let flags = flags | libc::MSG_DONTWAIT;
+            let flags = flags | how_to_send(done);
             // SAFETY: as the caller promises.
             unsafe { real::sendto(fd, rest, n - done, flags, address, address_bytes) }
         }))
@@ -187,7 +186,7 @@ interpose! {
             }
             (rest.msg_iov, rest.msg_iovlen) = slices.parts();
             // SAFETY: as the caller promises; the slices are what is left of the caller's.
-            unsafe { real::sendmsg(fd, &raw const rest, flags | libc::MSG_DONTWAIT) }
+            unsafe { real::sendmsg(fd, &raw const rest, flags | how_to_send(done)) }
         }))
     }
 
@@ -204,9 +203,9 @@ interpose! {
             // SAFETY: as the caller promises.
             return pass(unsafe { real::recvmmsg(fd, messages, n, flags, timeout) });
         };
-        let timeout = entry.timeout(Direction::Read);
-        returned(table::wait(&entry, Direction::Read, timeout, |fd| {
-            let flags = flags & !libc::MSG_WAITFORONE | libc::MSG_DONTWAIT;
+        returned(receive_packet(&entry, flags & !libc::MSG_WAITFORONE, |fd, flags| {
+            // One, if there is no flag that keeps it from waiting.
+            let n = if flags & libc::MSG_DONTWAIT == 0 { n.min(1) } else { n };
             // SAFETY: as the caller promises.
             result(unsafe { real::recvmmsg(fd, messages, n, flags, ptr::null_mut()) })
         }))
@@ -218,11 +217,27 @@ interpose! {
             // SAFETY: as the caller promises.
             return pass(unsafe { real::sendmmsg(fd, messages, n, flags) });
         };
-        let timeout = entry.timeout(Direction::Write);
-        returned(table::wait(&entry, Direction::Write, timeout, |fd| {
+        returned(send_packet(&entry, |fd| {
             // SAFETY: as the caller promises.
             result(unsafe { real::sendmmsg(fd, messages, n, flags | libc::MSG_DONTWAIT) })
         }))
+    }
+
+    /// `shutdown(2)`: wakes green threads too.
+    all fn shutdown(fd: c_int, how: c_int) -> c_int {
+        // SAFETY: no memory is passed.
+        let error = unsafe { real::shutdown(fd, how) };
+        // In the Unix domain the system does not announce all of it to those who wait.
+        if error == 0
+            && let Some(entry) = table::get(fd)
+            && entry.kind != Kind::Stream
+        {
+            if how != libc::SHUT_WR {
+                entry.was_deafened();
+            }
+            table::retry(&entry);
+        }
+        error
     }
 
     /// `setsockopt(2)`: timeouts are noted.
@@ -266,17 +281,28 @@ fn pass<R>(returned: R) -> R {
 
 /// What a socket is.
 pub(crate) fn kind(fd: RawFd) -> Kind {
-    let mut kind: c_int = 0;
-    let mut bytes = size_of::<c_int>() as socklen_t;
-    let place: *mut c_void = (&raw mut kind).cast();
-    // SAFETY: there is room for what is asked.
-    let error =
-        unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_TYPE, place, &raw mut bytes) };
-    if error == 0 && kind == libc::SOCK_STREAM {
-        Kind::Stream
-    } else {
-        Kind::Socket
+    match (option(fd, libc::SO_DOMAIN), option(fd, libc::SO_TYPE)) {
+        (Ok(domain), Ok(kind)) => kind_of(domain, kind),
+        _ => Kind::Socket,
     }
+}
+
+fn kind_of(domain: c_int, kind: c_int) -> Kind {
+    match (domain, kind) {
+        (libc::AF_INET | libc::AF_INET6, libc::SOCK_STREAM) => Kind::Stream,
+        (_, libc::SOCK_STREAM) => Kind::Local,
+        _ => Kind::Socket,
+    }
+}
+
+/// An option of a socket that is a number.
+fn option(fd: RawFd, name: c_int) -> io::Result<c_int> {
+    let mut value: c_int = 0;
+    let mut bytes = mem::size_of::<c_int>() as socklen_t;
+    let place: *mut c_void = (&raw mut value).cast();
+    // SAFETY: there is room for what is asked.
+    let error = unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, name, place, &raw mut bytes) };
+    result(error).map(|_| value)
 }
 
 /// Receives by `call`, which is told how much is there already, and its flags.
@@ -288,8 +314,13 @@ pub(crate) fn receive(
     mut call: impl FnMut(RawFd, usize, c_int) -> ssize_t,
 ) -> io::Result<ssize_t> {
     let timeout = entry.timeout(Direction::Read);
-    let to_the_end = flags & libc::MSG_WAITALL != 0 && entry.kind == Kind::Stream;
+    let to_the_end = flags & libc::MSG_WAITALL != 0 && entry.is_stream();
     let simple = flags & !(libc::MSG_WAITALL | libc::MSG_NOSIGNAL) == 0;
+    entry.kept_error()?;
+    if entry.kind == Kind::Socket {
+        let call = |fd, flags| result(call(fd, 0, flags));
+        return receive_packet(entry, flags, call);
+    }
     let mut done = 0;
     loop {
         let at = done;
@@ -299,8 +330,9 @@ pub(crate) fn receive(
                 fd,
                 at,
                 flags & !libc::MSG_WAITALL | libc::MSG_DONTWAIT,
-            ))?;
-            Ok(n.cast_unsigned())
+            ));
+            n.map(isize::cast_unsigned)
+                .inspect_err(|error| keep_error(entry, at, error))
         };
         let came = lowlevel::interrupts_as_errors(|| {
             if simple && entry.kind == Kind::Stream && bytes != usize::MAX {
@@ -321,6 +353,71 @@ pub(crate) fn receive(
     }
 }
 
+/// After a part was done its number is returned, and an error of the socket is for the next call.
+fn keep_error(entry: &Entry, done: usize, error: &io::Error) {
+    if done > 0 {
+        entry.keep_error(error);
+    }
+}
+
+/// Receives a packet by `call`, which is told the flags.
+fn receive_packet<R>(
+    entry: &Entry,
+    flags: c_int,
+    mut call: impl FnMut(RawFd, c_int) -> io::Result<R>,
+) -> io::Result<R> {
+    let timeout = entry.timeout(Direction::Read);
+    let mut is_first = true;
+    table::wait(entry, Direction::Read, timeout, |fd| {
+        let error = match call(fd, flags | libc::MSG_DONTWAIT) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => error,
+            done => return done,
+        };
+        // Woken for nothing: it may have been shut down through a duplicate.
+        if !mem::replace(&mut is_first, false) && poll::is_ready(fd, libc::POLLRDHUP) {
+            entry.was_deafened();
+        }
+        if entry.is_deaf() {
+            // This one does not wait either then, and says that it is the end.
+            return call(fd, flags);
+        }
+        Err(error)
+    })
+}
+
+/// Sends packets by `call`.
+///
+/// There may be no room for two reasons: the socket's own buffer is full, or the queue of the receiver, of
+/// which nothing tells when there is room again unless the two are connected.
+fn send_packet<R>(entry: &Entry, mut call: impl FnMut(RawFd) -> io::Result<R>) -> io::Result<R> {
+    let mut pause = Pause::new(entry.timeout(Direction::Write));
+    loop {
+        let sent = table::wait(entry, Direction::Write, pause.left(), |fd| match call(fd) {
+            Err(error)
+                if error.kind() == io::ErrorKind::WouldBlock
+                    && poll::is_ready(fd, libc::POLLOUT) =>
+            {
+                Ok(None)
+            }
+            sent => sent.map(Some),
+        })?;
+        match sent {
+            Some(sent) => return Ok(sent),
+            None if lowlevel::interrupts_as_errors(|| Ok(pause.wait()))? => {}
+            None => return Err(io::Error::from_raw_os_error(libc::EAGAIN)),
+        }
+    }
+}
+
+/// How to send, when `done` bytes are sent already: a peer that has gone meanwhile is the next call's
+/// to be told of, and to have the signal for.
+pub(crate) fn how_to_send(done: usize) -> c_int {
+    match done {
+        0 => libc::MSG_DONTWAIT,
+        _ => libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
+    }
+}
+
 /// Sends `bytes` by `call`, which is told how much is sent already.
 #[inline]
 pub(crate) fn transmit(
@@ -329,23 +426,27 @@ pub(crate) fn transmit(
     mut call: impl FnMut(RawFd, usize) -> ssize_t,
 ) -> io::Result<ssize_t> {
     let timeout = entry.timeout(Direction::Write);
+    entry.kept_error()?;
+    if entry.kind == Kind::Socket {
+        return send_packet(entry, |fd| result(call(fd, 0)));
+    }
     let mut done = 0;
     loop {
         let at = done;
-        let mut once = |number: &Number| Ok(result(call(number.get()?, at))?.cast_unsigned());
+        let mut once = |number: &Number| {
+            let n = result(call(number.get()?, at));
+            n.map(isize::cast_unsigned)
+                .inspect_err(|error| keep_error(entry, at, error))
+        };
         let sent = lowlevel::interrupts_as_errors(|| {
-            if entry.kind == Kind::Stream {
-                entry.io.write_stream_with(timeout, bytes - at, &mut once)
-            } else {
-                entry.io.write_with(timeout, &mut once)
-            }
+            entry.io.write_stream_with(timeout, bytes - at, &mut once)
         });
         match sent {
             Ok(n) => done += n,
             Err(error) if done == 0 => return Err(error),
             Err(_) => return Ok(done.cast_signed()),
         }
-        if done >= bytes || entry.kind != Kind::Stream || done == at {
+        if done >= bytes || done == at {
             return Ok(done.cast_signed());
         }
     }
@@ -371,7 +472,7 @@ fn accept_with(fd: RawFd, flags: c_int, symbol: Symbol, call: impl Fn() -> c_int
     let timeout = entry.timeout(Direction::Read);
     let new = table::wait(&entry, Direction::Read, timeout, |fd| {
         // Another process may be faster; then the worker waits for the next client.
-        if !can_try && !crate::poll::is_ready(fd, libc::POLLIN) {
+        if !can_try && !poll::is_ready(fd, libc::POLLIN) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         if !can_try {
@@ -399,7 +500,7 @@ fn accept_off(fd: RawFd, call: impl Fn() -> c_int) -> c_int {
             return new;
         }
         let timeout = entry.timeout(Direction::Read);
-        if !crate::poll::block(fd, libc::POLLIN, timeout) {
+        if !poll::block(fd, libc::POLLIN, timeout) {
             errno::set(libc::EAGAIN);
             return -1;
         }
@@ -408,31 +509,29 @@ fn accept_off(fd: RawFd, call: impl Fn() -> c_int) -> c_int {
 
 /// Connects by `call`.
 fn connect_to(entry: &Entry, call: impl Fn() -> c_int) -> io::Result<c_int> {
-    let fd = entry.io.get_ref().get()?;
-    let before = flags(fd)?;
-    // For as long as the call takes, which begins to connect and no more.
-    set_flags(fd, before | libc::O_NONBLOCK)?;
-    let begun = result(call());
-    set_flags(fd, before)?;
-    let error = match begun {
-        Ok(done) => {
-            lowlevel::spend_credit();
-            return Ok(done);
-        }
-        Err(error) => error,
-    };
-    match error.raw_os_error() {
-        Some(libc::EINPROGRESS | libc::EALREADY) => {}
-        // In the Unix domain: too many wait to be accepted, and nothing tells when that is over.
-        Some(libc::EAGAIN) => {
-            let call = || (call(), errno::get());
-            let (done, number) = offload::call(Lane::General, call);
-            errno::set(number);
-            return result(done);
-        }
-        _ => return Err(error),
-    }
     let timeout = entry.timeout(Direction::Write);
+    let mut pause = Pause::new(timeout);
+    loop {
+        let fd = entry.io.get_ref().get()?;
+        let before = flags(fd)?;
+        // For as long as the call takes, which begins to connect and no more.
+        set_flags(fd, before | libc::O_NONBLOCK)?;
+        let begun = result(call());
+        set_flags(fd, before)?;
+        let error = match begun {
+            Ok(done) => {
+                lowlevel::spend_credit();
+                return Ok(done);
+            }
+            Err(error) => error,
+        };
+        match error.raw_os_error() {
+            Some(libc::EINPROGRESS | libc::EALREADY) => break,
+            // In the Unix domain: too many wait to be accepted, and nothing tells when that is over.
+            Some(libc::EAGAIN) if lowlevel::interrupts_as_errors(|| Ok(pause.wait()))? => {}
+            _ => return Err(error),
+        }
+    }
     let waited = lowlevel::interrupts_as_errors(|| entry.io.wait_connected(timeout));
     if let Err(error) = waited {
         let timed_out = timeout.is_some() && error.raw_os_error() == Some(libc::ETIMEDOUT);
@@ -443,19 +542,9 @@ fn connect_to(entry: &Entry, call: impl Fn() -> c_int) -> io::Result<c_int> {
         });
     }
     let fd = entry.io.get_ref().get()?;
-    match pending_error(fd) {
+    // What it has to tell, which is nothing afterwards.
+    match option(fd, libc::SO_ERROR)? {
         0 => Ok(0),
         number => Err(io::Error::from_raw_os_error(number)),
     }
-}
-
-/// The error that a socket has to tell, which is none afterwards.
-fn pending_error(fd: RawFd) -> c_int {
-    let mut number: c_int = 0;
-    let mut bytes = mem::size_of::<c_int>() as socklen_t;
-    let place: *mut c_void = (&raw mut number).cast();
-    // SAFETY: there is room for what is asked.
-    let error =
-        unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_ERROR, place, &raw mut bytes) };
-    if error == 0 { number } else { errno::get() }
 }

@@ -109,7 +109,7 @@ symbols! {
     Net:
         net::socket net::listen net::accept net::accept4 net::connect
         net::recv net::recvfrom net::recvmsg net::send net::sendto net::sendmsg
-        net::setsockopt
+        net::shutdown net::setsockopt
         io::read io::readv io::write io::writev io::close io::fcntl io::ioctl
         io::dup io::dup2 io::dup3 io::close_range io::fcntl64
         net::recvmmsg net::sendmmsg

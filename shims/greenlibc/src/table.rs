@@ -31,7 +31,7 @@ use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU8, AtomicU64};
 use std::time::Duration;
 
 use greenrt::lowlevel::{self, Io};
@@ -52,8 +52,11 @@ static CHUNKS: [AtomicPtr<[Slot; CHUNK]>; N_CHUNKS] =
 /// What a descriptor is, as far as that matters.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Kind {
-    /// TCP, or a stream of the Unix domain.
+    /// TCP.
     Stream,
+    /// A stream of another domain. In the Unix domain a read also ends where descriptors were passed, so
+    /// one that was short does not say that there is no more.
+    Local,
     /// Another socket.
     Socket,
     /// A regular file, a directory, a disk: never waits for somebody, but for the disk.
@@ -108,6 +111,10 @@ pub(crate) struct Entry {
     listens: AtomicBool,
     /// There is no form of its operations that does not wait.
     no_nowait: AtomicBool,
+    /// See `is_deaf`.
+    deaf: AtomicBool,
+    /// See `keep_error`; 0: none.
+    error: AtomicI32,
     /// In nanoseconds; 0: none.
     receive_timeout: AtomicU64,
     send_timeout: AtomicU64,
@@ -135,13 +142,56 @@ impl Entry {
             shared: AtomicBool::new(false),
             listens: AtomicBool::new(false),
             no_nowait: AtomicBool::new(false),
+            deaf: AtomicBool::new(false),
+            error: AtomicI32::new(0),
             receive_timeout: AtomicU64::new(UNKNOWN_TIMEOUT),
             send_timeout: AtomicU64::new(UNKNOWN_TIMEOUT),
         })
     }
 
     pub(crate) fn is_socket(&self) -> bool {
-        matches!(self.kind, Kind::Stream | Kind::Socket)
+        self.is_stream() || self.kind == Kind::Socket
+    }
+
+    pub(crate) fn is_stream(&self) -> bool {
+        matches!(self.kind, Kind::Stream | Kind::Local)
+    }
+
+    /// A call has met an error of the socket after it had done a part, which is what it returns. The
+    /// kernel would have kept the error for the next one.
+    pub(crate) fn keep_error(&self, error: &io::Error) {
+        // These come again by themselves.
+        let number = errno::number(error);
+        if !matches!(number, libc::EAGAIN | libc::EPIPE | libc::EBADF) {
+            self.error.store(number, Relaxed);
+        }
+    }
+
+    /// The error that was kept, which is none afterwards.
+    #[inline]
+    pub(crate) fn kept_error(&self) -> io::Result<()> {
+        match self.error.load(Relaxed) {
+            0 => Ok(()),
+            _ => self.take_error(),
+        }
+    }
+
+    #[cold]
+    fn take_error(&self) -> io::Result<()> {
+        match self.error.swap(0, Relaxed) {
+            0 => Ok(()),
+            number => Err(io::Error::from_raw_os_error(number)),
+        }
+    }
+
+    /// It was shut down for reading, of which a socket for datagrams tells nothing to those who do not
+    /// wait.
+    pub(crate) fn is_deaf(&self) -> bool {
+        self.deaf.load(Relaxed)
+    }
+
+    pub(crate) fn was_deafened(&self) {
+        self.deaf.store(true, Relaxed);
     }
 
     /// Whether the user wants calls that do not wait.
@@ -349,6 +399,30 @@ pub(crate) fn forget_range(first: u32, last: u32) {
             continue;
         }
         forget(fd.cast_signed());
+    }
+}
+
+/// Has those who wait for a descriptor, or for a duplicate of it, try again.
+pub(crate) fn retry(entry: &Entry) {
+    entry.io.retry().all();
+    if !entry.shared.load(Relaxed) {
+        return;
+    }
+    // Nobody notes which ones are duplicates of one another.
+    for chunk in &CHUNKS {
+        // SAFETY: what is stored there is never freed.
+        let Some(chunk) = (unsafe { chunk.load(Acquire).as_ref() }) else {
+            continue;
+        };
+        for slot in chunk {
+            let other = slot.lock().clone();
+            if let Some(other) = other
+                && other.kind == entry.kind
+                && other.shared.load(Relaxed)
+            {
+                other.io.retry().all();
+            }
+        }
     }
 }
 

@@ -5,11 +5,11 @@ use std::os::fd::AsFd;
 use std::os::unix::net as unix;
 use std::path::Path;
 
-use greenrt::lowlevel::{Io, on_green_thread, socket};
+use greenrt::lowlevel::{Io, Pause, on_green_thread, socket};
 
 use super::SocketAddr;
 use crate::net::Shutdown;
-use crate::net::socket::{Pause, Socket, len_of_all, socket_settings};
+use crate::net::socket::{Socket, len_of_all, socket_settings};
 
 /// A stream of the Unix domain.
 ///
