@@ -11,6 +11,7 @@
 
 mod support;
 
+mod copying;
 mod fds;
 mod locks;
 mod net;
@@ -23,6 +24,7 @@ fn main() {
         return processes::run_probe(&name);
     }
     support::main(&[
+        copying::TESTS,
         fds::TESTS,
         locks::TESTS,
         net::TESTS,

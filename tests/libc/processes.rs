@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use crate::support::{PROBE, calls, tests};
+use crate::support::{PROBE, a_file_is_read_by_the_pool, calls, tests, wait_until};
 
 tests! {
     a_child_is_waited_for
@@ -17,6 +17,9 @@ tests! {
     many_children_at_once
     a_killed_child
     any_child_is_waited_for
+    many_wait_for_any_child
+    a_child_that_stops_and_goes_on
+    a_group_of_children
     a_program_that_is_not_there
     the_child_of_a_fork_has_libc_as_it_was
     with_shared_thread_locals_threads_cannot_be_green
@@ -104,6 +107,129 @@ fn any_child_is_waited_for() {
         std::io::Error::last_os_error().raw_os_error(),
         Some(libc::ECHILD)
     );
+}
+
+#[expect(clippy::zombie_processes, reason = "waited for by way of libc")]
+fn many_wait_for_any_child() {
+    let mut cat = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+    let stdin = cat.stdin.take();
+    let cat = cat.id().cast_signed();
+    let n_waiting = || calls("wait").0 + calls("waitpid").0 + calls("wait4").0;
+    let n_before = n_waiting();
+    let waiters: Vec<_> = (0..100)
+        .map(|n| {
+            thread::spawn(move || {
+                let mut status = -1;
+                let place = &raw mut status;
+                let pid = match n % 3 {
+                    // SAFETY: room for the status.
+                    0 => unsafe { libc::wait(place) },
+                    // SAFETY: as above.
+                    1 => unsafe { libc::waitpid(-1, place, libc::WUNTRACED) },
+                    // SAFETY: as above.
+                    _ => unsafe { libc::wait4(0, place, 0, std::ptr::null_mut()) },
+                };
+                (pid, status, std::io::Error::last_os_error().raw_os_error())
+            })
+        })
+        .collect();
+    wait_until(|| n_waiting() >= n_before + 100);
+    // They hold no thread of the pool, which has not as many.
+    a_file_is_read_by_the_pool();
+    assert!(waiters.iter().all(|waiter| !waiter.is_finished()));
+    drop(stdin);
+    let told: Vec<_> = waiters
+        .into_iter()
+        .map(|waiter| waiter.join().unwrap())
+        .collect();
+    let found = told.iter().filter(|told| (told.0, told.1) == (cat, 0));
+    assert_eq!(found.count(), 1);
+    let none = told.iter().filter(|told| told.0 == -1);
+    assert!(none.clone().all(|told| told.2 == Some(libc::ECHILD)));
+    assert_eq!(none.count(), 99);
+}
+
+fn a_child_that_stops_and_goes_on() {
+    let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
+    let pid = child.id().cast_signed();
+    let later = move |signal| {
+        thread::spawn(move || {
+            thread::sleep(Duration::from_millis(2));
+            // SAFETY: our child.
+            assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
+        })
+    };
+    let wait = move |options| {
+        let mut status = 0;
+        // SAFETY: room for the status.
+        assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, options) }, pid);
+        status
+    };
+    let sibling = later(libc::SIGSTOP);
+    let status = wait(libc::WUNTRACED);
+    assert!(libc::WIFSTOPPED(status) && libc::WSTOPSIG(status) == libc::SIGSTOP);
+    sibling.join().unwrap();
+    let sibling = later(libc::SIGCONT);
+    assert!(libc::WIFCONTINUED(wait(libc::WCONTINUED)));
+    sibling.join().unwrap();
+    // By `waitid`, without taking it, and then for good.
+    let sibling = later(libc::SIGKILL);
+    for options in [
+        libc::WEXITED | libc::WNOWAIT | libc::WSTOPPED,
+        libc::WEXITED,
+    ] {
+        // SAFETY: all zero is one.
+        let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+        // SAFETY: room for the answer.
+        let error =
+            unsafe { libc::waitid(libc::P_PID, pid.cast_unsigned(), &raw mut info, options) };
+        // SAFETY: of a child.
+        let of = unsafe { info.si_pid() };
+        // SAFETY: as above.
+        let ended = (of, unsafe { info.si_status() });
+        assert_eq!(
+            (error, info.si_code, ended),
+            (0, libc::CLD_KILLED, (pid, libc::SIGKILL))
+        );
+    }
+    sibling.join().unwrap();
+    assert!(child.wait().is_err());
+}
+
+#[expect(clippy::zombie_processes, reason = "waited for by way of libc")]
+fn a_group_of_children() {
+    use std::os::unix::process::CommandExt;
+    let group = |group| {
+        let mut cat = Command::new("cat");
+        let mut cat = cat
+            .stdin(Stdio::piped())
+            .process_group(group)
+            .spawn()
+            .unwrap();
+        (cat.stdin.take(), cat.id().cast_signed())
+    };
+    let (first_stdin, first) = group(0);
+    let (second_stdin, second) = group(first);
+    let (other_stdin, other) = group(0);
+    let sibling = thread::spawn(move || {
+        drop(other_stdin);
+        thread::sleep(Duration::from_millis(2));
+        drop(second_stdin);
+        thread::sleep(Duration::from_millis(2));
+        drop(first_stdin);
+    });
+    let wait = |pid| {
+        // SAFETY: no place for the status.
+        unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) }
+    };
+    let mut ended = [wait(-first), wait(-first)];
+    ended.sort_unstable();
+    let mut wanted = [first, second];
+    wanted.sort_unstable();
+    assert_eq!(ended, wanted);
+    assert_eq!(wait(-first), -1);
+    assert_eq!(wait(-other), other);
+    sibling.join().unwrap();
 }
 
 fn a_program_that_is_not_there() {

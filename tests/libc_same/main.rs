@@ -5,7 +5,12 @@
 //! waits for is done by a sibling.
 
 #![expect(clippy::disallowed_methods, reason = "std is what is tested")]
-#![allow(dead_code, reason = "as in `tests/it`, whose support this shares")]
+#![expect(clippy::duplicate_mod, reason = "on OS threads and on green ones")]
+#![allow(
+    clippy::type_complexity,
+    dead_code,
+    reason = "as in `tests/it`, whose support this shares"
+)]
 
 #[path = "../it/support.rs"]
 mod support;

@@ -1,6 +1,6 @@
 //! What is done to files at a position, or waits for the disk.
 
-use std::ffi::{c_int, c_uint};
+use std::ffi::c_int;
 
 use greenrt::lowlevel::Lane;
 use libc::{c_void, iovec, off_t, off64_t, size_t, ssize_t};
@@ -99,52 +99,6 @@ interpose! {
         offload::call(Lane::General, || {
             // SAFETY: as the caller promises.
             unsafe { real::flock(fd, operation) }
-        })
-    }
-
-    /// `copy_file_range(2)`: as `fsync`.
-    green fn copy_file_range(
-        from: c_int,
-        from_at: *mut off64_t,
-        to: c_int,
-        to_at: *mut off64_t,
-        bytes: size_t,
-        flags: c_uint,
-    ) -> ssize_t {
-        offload::call(Lane::General, || {
-            // SAFETY: as the caller promises, who waits.
-            unsafe { real::copy_file_range(from, from_at, to, to_at, bytes, flags) }
-        })
-    }
-
-    /// `sendfile(2)`: as `fsync`, and so for sockets.
-    green fn sendfile(to: c_int, from: c_int, at: *mut off_t, bytes: size_t) -> ssize_t {
-        offload::call(Lane::General, || {
-            // SAFETY: as the caller promises, who waits.
-            unsafe { real::sendfile(to, from, at, bytes) }
-        })
-    }
-
-    /// `sendfile64(2)`: as `sendfile`.
-    green fn sendfile64(to: c_int, from: c_int, at: *mut off64_t, bytes: size_t) -> ssize_t {
-        offload::call(Lane::General, || {
-            // SAFETY: as the caller promises, who waits.
-            unsafe { real::sendfile64(to, from, at, bytes) }
-        })
-    }
-
-    /// `splice(2)`: as `sendfile`.
-    green fn splice(
-        from: c_int,
-        from_at: *mut off64_t,
-        to: c_int,
-        to_at: *mut off64_t,
-        bytes: size_t,
-        flags: c_uint,
-    ) -> ssize_t {
-        offload::call(Lane::General, || {
-            // SAFETY: as the caller promises, who waits.
-            unsafe { real::splice(from, from_at, to, to_at, bytes, flags) }
         })
     }
 }

@@ -46,11 +46,13 @@
 //! |  | `pthread_cond_wait`, `pthread_cond_timedwait`, `pthread_cond_clockwait`, `pthread_barrier_wait`, `pthread_once` | park |
 //! |  | `pthread_mutex_unlock`, `pthread_rwlock_unlock`, `sem_post`, `pthread_cond_signal`, `pthread_cond_broadcast` | wake those |
 //! |  | `pthread_cond_init`, `pthread_cond_destroy`, `pthread_barrier_init`, `pthread_barrier_destroy` | noted |
-//! | processes | `waitpid`, `wait4`, `waitid` | park; for any child, or one that stops, on an OS thread of the pool |
-//! |  | `wait`, `system` | on an OS thread of the pool |
+//! | processes | `wait`, `waitpid`, `wait4`, `waitid` | park; for any child, or one that stops, they look every 16 ms |
+//! |  | `system` | on an OS thread of the pool |
 //! | dns | `getaddrinfo`, `getnameinfo` | on an OS thread of the pool, in a lane of its own |
 //! | files | `read`, `readv`, `write`, `writev`, `pread`, `pwrite`, `preadv`, `pwritev`, and with `64` | what is in memory at once, the rest on an OS thread of the pool |
-//! |  | `fsync`, `fdatasync`, `flock`, `copy_file_range`, `sendfile`, `sendfile64`, `splice`, `fcntl` that locks | on an OS thread of the pool |
+//! |  | `sendfile`, `sendfile64` | to a file on an OS thread of the pool; otherwise read there, and written as by `write` |
+//! |  | `splice` | parks until both sides are ready, and then on an OS thread of the pool |
+//! |  | `fsync`, `fdatasync`, `flock`, `copy_file_range`, `fcntl` that locks | on an OS thread of the pool |
 //!
 //! With the futex, which greenrt always answers, that makes std's `thread`, `sync`, `net`, `io`,
 //! `process` and `fs`.
@@ -112,6 +114,7 @@
 #![expect(unsafe_code, reason = "stands in for functions of libc")]
 
 mod barrier;
+mod copy;
 mod dns;
 mod errno;
 mod file;

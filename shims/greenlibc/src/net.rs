@@ -296,7 +296,7 @@ fn kind_of(domain: c_int, kind: c_int) -> Kind {
 }
 
 /// An option of a socket that is a number.
-fn option(fd: RawFd, name: c_int) -> io::Result<c_int> {
+pub(crate) fn option(fd: RawFd, name: c_int) -> io::Result<c_int> {
     let mut value: c_int = 0;
     let mut bytes = mem::size_of::<c_int>() as socklen_t;
     let place: *mut c_void = (&raw mut value).cast();

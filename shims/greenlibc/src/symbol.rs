@@ -132,7 +132,7 @@ symbols! {
     Files:
         file::pread file::pread64 file::pwrite file::pwrite64 file::preadv file::preadv64
         file::pwritev file::pwritev64 file::fsync file::fdatasync file::flock
-        file::copy_file_range file::sendfile file::sendfile64 file::splice;
+        copy::copy_file_range copy::sendfile copy::sendfile64 copy::splice;
     Dns:
         dns::getaddrinfo dns::getnameinfo;
 }
