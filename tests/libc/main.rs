@@ -12,24 +12,30 @@
 mod support;
 
 mod copying;
+mod exits;
 mod fds;
 mod locks;
 mod net;
+mod opened;
 mod processes;
 mod sleeping;
+mod stdin;
 mod threads;
 
 fn main() {
-    if let Ok(name) = std::env::var(support::PROBE) {
-        return processes::run_probe(&name);
+    if support::is_probe(&[exits::PROBES, processes::PROBES, stdin::PROBES]) {
+        return;
     }
     support::main(&[
         copying::TESTS,
+        exits::TESTS,
         fds::TESTS,
         locks::TESTS,
         net::TESTS,
+        opened::TESTS,
         processes::TESTS,
         sleeping::TESTS,
+        stdin::TESTS,
         threads::TESTS,
     ]);
 }

@@ -2,13 +2,12 @@
 
 #![expect(unsafe_code, reason = "asks libc")]
 
-use std::env;
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use crate::support::{PROBE, a_file_is_read_by_the_pool, calls, tests, wait_until};
+use crate::support::{a_file_is_read_by_the_pool, calls, probe, probes, tests, wait_until};
 
 tests! {
     a_child_is_waited_for
@@ -24,7 +23,6 @@ tests! {
     the_child_of_a_fork_has_libc_as_it_was
     with_shared_thread_locals_threads_cannot_be_green
     without_a_patch_nothing_is_green
-    a_process_may_end_while_green_threads_run
 }
 
 fn a_child_is_waited_for() {
@@ -264,11 +262,12 @@ fn the_child_of_a_fork_has_libc_as_it_was() {
     assert_eq!(libc::WEXITSTATUS(status), 7);
 }
 
-/// Runs this program as one of the probes below.
-fn probe(name: &str, variables: &[(&str, &str)]) -> (bool, String, String) {
-    let mut command = Command::new(env::current_exe().unwrap());
-    command.env(PROBE, name).env_remove("RUST_BACKTRACE");
-    let output = command.envs(variables.iter().copied()).output().unwrap();
+/// Runs a probe.
+fn run(name: &str, variables: &[(&str, &str)]) -> (bool, String, String) {
+    let output = probe(name, 1)
+        .envs(variables.iter().copied())
+        .output()
+        .unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (
         output.status.success(),
@@ -277,64 +276,42 @@ fn probe(name: &str, variables: &[(&str, &str)]) -> (bool, String, String) {
     )
 }
 
-/// What a process does that is not the usual one.
-pub(crate) fn run_probe(name: &str) {
-    match name {
-        "patch" => greenlibc::patch_all(),
-        "no_threads" => {
-            greenlibc::Patch::all().threads(false).apply();
-            let thread = thread::spawn(greenrt::lowlevel::on_green_thread);
-            assert!(!thread.join().unwrap());
-            greenrt::run(|| {
-                let sleeper = greenrt::spawn(|| thread::sleep(Duration::from_secs(1000)));
-                thread::sleep(Duration::from_millis(1));
-                assert!(!sleeper.is_finished());
-                std::process::exit(0);
-            });
-        }
-        "nothing" => {
-            let thread = thread::spawn(greenrt::lowlevel::on_green_thread);
-            assert!(!thread.join().unwrap());
-            greenrt::run(|| thread::sleep(Duration::from_millis(1)));
-            assert!(greenlibc::calls().iter().all(|calls| calls.n == 0));
-        }
-        "exit" => {
-            greenlibc::patch_all();
-            for n in 0..100 {
-                thread::spawn(move || match n % 3 {
-                    0 => thread::park(),
-                    1 => thread::sleep(Duration::from_secs(1000)),
-                    _ => loop {
-                        thread::yield_now();
-                    },
-                });
-            }
-            thread::sleep(Duration::from_millis(5));
-            print!("end of main");
-        }
-        _ => unreachable!("no such probe"),
-    }
+probes! { patch no_threads nothing }
+
+fn patch() {
+    greenlibc::patch_all();
+}
+
+fn no_threads() {
+    greenlibc::Patch::all().threads(false).apply();
+    let thread = thread::spawn(greenrt::lowlevel::on_green_thread);
+    assert!(!thread.join().unwrap());
+    greenrt::run(|| {
+        let sleeper = greenrt::spawn(|| thread::sleep(Duration::from_secs(1000)));
+        thread::sleep(Duration::from_millis(1));
+        assert!(!sleeper.is_finished());
+        std::process::exit(0);
+    });
+}
+
+fn nothing() {
+    let thread = thread::spawn(greenrt::lowlevel::on_green_thread);
+    assert!(!thread.join().unwrap());
+    greenrt::run(|| thread::sleep(Duration::from_millis(1)));
+    assert!(greenlibc::calls().iter().all(|calls| calls.n == 0));
 }
 
 fn with_shared_thread_locals_threads_cannot_be_green() {
-    let (success, _, stderr) = probe("patch", &[("GREENRT_THREAD_LOCALS", "shared")]);
+    let (success, _, stderr) = run("patch", &[("GREENRT_THREAD_LOCALS", "shared")]);
     assert!(!success);
     assert!(stderr.contains("std's threads cannot be green"), "{stderr}");
     for locals in ["shared", "private"] {
-        let (success, _, stderr) = probe("no_threads", &[("GREENRT_THREAD_LOCALS", locals)]);
+        let (success, _, stderr) = run("no_threads", &[("GREENRT_THREAD_LOCALS", locals)]);
         assert!(success, "{stderr}");
     }
 }
 
 fn without_a_patch_nothing_is_green() {
-    let (success, _, stderr) = probe("nothing", &[]);
+    let (success, _, stderr) = run("nothing", &[]);
     assert!(success, "{stderr}");
-}
-
-fn a_process_may_end_while_green_threads_run() {
-    for n_workers in ["1", "2"] {
-        let (success, stdout, stderr) = probe("exit", &[("GREENRT_WORKERS", n_workers)]);
-        assert!(success, "{stderr}");
-        assert_eq!(stdout, "end of main");
-    }
 }
