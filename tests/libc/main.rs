@@ -18,12 +18,19 @@ mod locks;
 mod net;
 mod opened;
 mod processes;
+mod results;
+mod signals;
 mod sleeping;
 mod stdin;
 mod threads;
 
 fn main() {
-    if support::is_probe(&[exits::PROBES, processes::PROBES, stdin::PROBES]) {
+    if support::is_probe(&[
+        exits::PROBES,
+        processes::PROBES,
+        results::PROBES,
+        stdin::PROBES,
+    ]) {
         return;
     }
     support::main(&[
@@ -34,6 +41,8 @@ fn main() {
         net::TESTS,
         opened::TESTS,
         processes::TESTS,
+        results::TESTS,
+        signals::TESTS,
         sleeping::TESTS,
         stdin::TESTS,
         threads::TESTS,

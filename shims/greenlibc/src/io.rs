@@ -375,7 +375,7 @@ fn done_at_once(tried: Tried) -> Option<ssize_t> {
 pub(crate) fn file(
     fd: RawFd,
     try_now: impl FnOnce(RawFd) -> Tried,
-    call: impl FnOnce() -> ssize_t,
+    call: impl Fn() -> ssize_t,
 ) -> ssize_t {
     if crate::symbol::patched() & crate::symbol::Part::Files as u32 == 0 {
         return call();
