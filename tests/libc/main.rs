@@ -11,6 +11,8 @@
 
 mod support;
 
+mod beside;
+mod closing;
 mod copying;
 mod exits;
 mod fds;
@@ -34,6 +36,8 @@ fn main() {
         return;
     }
     support::main(&[
+        beside::TESTS,
+        closing::TESTS,
         copying::TESTS,
         exits::TESTS,
         fds::TESTS,

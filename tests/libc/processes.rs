@@ -2,8 +2,12 @@
 
 #![expect(unsafe_code, reason = "asks libc")]
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::SeqCst;
 use std::thread;
 use std::time::Duration;
 
@@ -21,6 +25,8 @@ tests! {
     a_group_of_children
     a_program_that_is_not_there
     the_child_of_a_fork_has_libc_as_it_was
+    forks_while_green_threads_live
+    fork_and_exec_while_green_threads_live
     with_shared_thread_locals_threads_cannot_be_green
     without_a_patch_nothing_is_green
 }
@@ -260,6 +266,106 @@ fn the_child_of_a_fork_has_libc_as_it_was() {
     // SAFETY: room for the status.
     assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
     assert_eq!(libc::WEXITSTATUS(status), 7);
+}
+
+/// Green threads in the middle of something; they go on until this is dropped, and nothing is wrong then.
+struct Siblings {
+    stop: Arc<AtomicBool>,
+    threads: Vec<thread::JoinHandle<()>>,
+}
+
+impl Siblings {
+    fn begin() -> Siblings {
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut threads = Vec::new();
+        let mut add = |mut f: Box<dyn FnMut() + Send>| {
+            let stop = Arc::clone(&stop);
+            threads.push(thread::spawn(move || {
+                while !stop.load(SeqCst) {
+                    f();
+                }
+            }));
+        };
+        for n in 0..20 {
+            let (mut near, mut far) = UnixStream::pair().unwrap();
+            thread::spawn(move || io::copy(&mut far.try_clone().unwrap(), &mut far));
+            add(Box::new(move || {
+                near.write_all(&[n; 10]).unwrap();
+                let mut bytes = [0; 10];
+                near.read_exact(&mut bytes).unwrap();
+                assert_eq!(bytes, [n; 10]);
+            }));
+            add(Box::new(|| thread::sleep(Duration::from_micros(300))));
+            add(Box::new(|| {
+                let mut stdout = io::stdout().lock();
+                thread::yield_now();
+                stdout.flush().unwrap();
+            }));
+            add(Box::new(|| drop(std::fs::read("/proc/self/stat").unwrap())));
+        }
+        Siblings { stop, threads }
+    }
+
+    fn end(self) {
+        self.stop.store(true, SeqCst);
+        self.threads
+            .into_iter()
+            .for_each(|thread| thread.join().unwrap());
+    }
+}
+
+fn forks_while_green_threads_live() {
+    let siblings = Siblings::begin();
+    for _ in 0..20 {
+        thread::sleep(Duration::from_millis(1));
+        let (mut reader, writer) = io::pipe().unwrap();
+        // SAFETY: the child calls what is safe in it, and ends.
+        let pid = unsafe { libc::fork() };
+        if pid == 0 {
+            let (mut near, mut far) = UnixStream::pair().unwrap();
+            near.write_all(b"from the child").unwrap();
+            thread::sleep(Duration::from_millis(1));
+            let mut bytes = vec![0; 14];
+            far.read_exact(&mut bytes).unwrap();
+            (&writer).write_all(&bytes).unwrap();
+            // SAFETY: no destructors.
+            unsafe { libc::_exit(7) };
+        }
+        drop(writer);
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "from the child");
+        let mut status = 0;
+        // SAFETY: room for the status.
+        assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+        assert_eq!(libc::WEXITSTATUS(status), 7);
+    }
+    siblings.end();
+}
+
+fn fork_and_exec_while_green_threads_live() {
+    use std::os::unix::process::CommandExt;
+    let siblings = Siblings::begin();
+    let threads: Vec<_> = (0..20)
+        .map(|n| {
+            thread::spawn(move || {
+                let mut command = Command::new("sh");
+                command.args(["-c", &format!("cat; exit {n}")]);
+                command.stdin(Stdio::piped()).stdout(Stdio::piped());
+                // With this std forks, instead of spawning.
+                // SAFETY: it does nothing.
+                unsafe { command.pre_exec(|| Ok(())) };
+                let mut child = command.spawn().unwrap();
+                child.stdin.take().unwrap().write_all(b"through").unwrap();
+                let output = child.wait_with_output().unwrap();
+                assert_eq!(output.stdout, b"through");
+                output.status.code()
+            })
+        })
+        .collect();
+    let codes = threads.into_iter().map(|thread| thread.join().unwrap());
+    assert!(codes.eq((0..20).map(Some)));
+    siblings.end();
 }
 
 /// Runs a probe.

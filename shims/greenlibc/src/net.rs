@@ -373,16 +373,21 @@ fn receive_packet<R>(
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => error,
             done => return done,
         };
-        // Woken for nothing: it may have been shut down through a duplicate.
-        if !mem::replace(&mut is_first, false) && poll::is_ready(fd, libc::POLLRDHUP) {
-            entry.was_deafened();
-        }
-        if entry.is_deaf() {
+        if is_deaf(entry, fd, mem::replace(&mut is_first, false)) {
             // This one does not wait either then, and says that it is the end.
             return call(fd, flags);
         }
         Err(error)
     })
+}
+
+/// Whether a socket that has nothing to read was shut down for reading.
+fn is_deaf(entry: &Entry, fd: RawFd, is_first: bool) -> bool {
+    // Woken for nothing: perhaps it was, through a duplicate.
+    if !is_first && poll::is_ready(fd, libc::POLLRDHUP) {
+        entry.was_deafened();
+    }
+    entry.is_deaf()
 }
 
 /// Sends packets by `call`.
@@ -470,6 +475,7 @@ fn accept_with(fd: RawFd, flags: c_int, symbol: Symbol, call: impl Fn() -> c_int
     }
     let can_try = entry.make_nonblocking();
     let timeout = entry.timeout(Direction::Read);
+    let mut is_first = true;
     let new = table::wait(&entry, Direction::Read, timeout, |fd| {
         // Another process may be faster; then the worker waits for the next client.
         if !can_try && !poll::is_ready(fd, libc::POLLIN) {
@@ -478,7 +484,16 @@ fn accept_with(fd: RawFd, flags: c_int, symbol: Symbol, call: impl Fn() -> c_int
         if !can_try {
             symbol.blocks();
         }
-        result(call())
+        match result(call()) {
+            Err(error)
+                if error.kind() == io::ErrorKind::WouldBlock
+                    && is_deaf(&entry, fd, mem::replace(&mut is_first, false)) =>
+            {
+                // What a call that waits says of a listener of the Unix domain.
+                Err(io::Error::from_raw_os_error(libc::EINVAL))
+            }
+            new => new,
+        }
     });
     if let Ok(new) = new {
         table::accepted(new, &entry, nonblocking);
