@@ -11,7 +11,8 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use crate::support::{probe, probes, tests, wait_until};
+use crate::probes::{probe, probes};
+use crate::support::{tests, wait_until};
 
 tests! {
     main_may_return

@@ -19,6 +19,7 @@ mod fds;
 mod locks;
 mod net;
 mod opened;
+mod probes;
 mod processes;
 mod results;
 mod signals;
@@ -27,7 +28,7 @@ mod stdin;
 mod threads;
 
 fn main() {
-    if support::is_probe(&[
+    if probes::is_probe(&[
         exits::PROBES,
         processes::PROBES,
         results::PROBES,

@@ -11,7 +11,8 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::thread;
 use std::time::Duration;
 
-use crate::support::{a_file_is_read_by_the_pool, calls, probe, probes, tests, wait_until};
+use crate::probes::{probe, probes};
+use crate::support::{a_file_is_read_by_the_pool, calls, tests, wait_until};
 
 tests! {
     a_child_is_waited_for

@@ -9,7 +9,8 @@ use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::{probe, probes, tests, wait_until};
+use crate::probes::{probe, probes};
+use crate::support::{tests, wait_until};
 
 tests! {
     errno_is_each_threads_own

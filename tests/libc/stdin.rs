@@ -9,7 +9,8 @@ use std::process::{Child, ChildStdout, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use crate::support::{probe, probes, tests};
+use crate::probes::{probe, probes};
+use crate::support::tests;
 
 tests! {
     lines_come_while_siblings_run

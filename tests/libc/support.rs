@@ -14,9 +14,6 @@ const LIMIT: Duration = Duration::from_secs(120);
 /// Set for the processes in which the tests run.
 const INSIDE: &str = "GREENRT_TEST_INSIDE";
 
-/// Set for processes that are something else than a run of the tests.
-const PROBE: &str = "GREENRT_TEST_PROBE";
-
 pub(crate) type Tests = &'static [(&'static str, fn())];
 
 /// Names tests, in the order in which they run.
@@ -28,40 +25,6 @@ macro_rules! tests {
 }
 
 pub(crate) use tests;
-
-/// What processes do that are something else than a run of the tests, by name.
-pub(crate) type Probes = &'static [(&'static str, fn())];
-
-/// Names probes.
-macro_rules! probes {
-    ($($name:ident)*) => {
-        pub(crate) const PROBES: crate::support::Probes =
-            &[$((stringify!($name), $name as fn()),)*];
-    };
-}
-
-pub(crate) use probes;
-
-/// This program, as one of the probes, with so many workers.
-pub(crate) fn probe(name: &str, n_workers: usize) -> Command {
-    let mut command = Command::new(env::current_exe().unwrap());
-    command
-        .env(PROBE, name)
-        .env("GREENRT_WORKERS", n_workers.to_string())
-        .env_remove("RUST_BACKTRACE");
-    command
-}
-
-/// Runs the probe that this process is to be, if it is.
-pub(crate) fn is_probe(probes: &[Probes]) -> bool {
-    let Ok(name) = env::var(PROBE) else {
-        return false;
-    };
-    let mut probes = probes.iter().copied().flatten();
-    let (_, probe) = probes.find(|(known, _)| *known == name).unwrap();
-    probe();
-    true
-}
 
 /// Runs those whose names contain the first argument, in processes with one and with two workers.
 pub(crate) fn main(tests: &[Tests]) {

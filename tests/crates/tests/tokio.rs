@@ -1,7 +1,9 @@
 //! tokio: inside of green threads, and beside them.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::Duration;
 
@@ -15,6 +17,7 @@ tests! {
     a_runtime_inside_a_green_thread_lets_others_run
     runtimes_inside_of_green_threads_talk
     a_runtime_on_os_threads_is_not_disturbed
+    what_a_runtime_on_os_threads_watches_stays_as_it_is
     a_runtime_on_green_threads
 }
 
@@ -99,6 +102,65 @@ fn a_runtime_on_os_threads_is_not_disturbed() {
         runtime
     });
     runtime.shutdown_background();
+}
+
+/// Green threads use descriptors beside its own, and duplicates of these.
+fn what_a_runtime_on_os_threads_watches_stays_as_it_is() {
+    let runtime = greenlibc::os_threads(|| {
+        Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap()
+    });
+    let clients: Vec<_> = (0..10)
+        .map(|_| {
+            let (near, far) = UnixStream::pair().unwrap();
+            near.set_nonblocking(true).unwrap();
+            let duplicate = near.try_clone().unwrap();
+            let server = runtime.spawn(async move {
+                let mut stream = tokio::net::UnixStream::from_std(near).unwrap();
+                let mut buffer = [0; 100];
+                loop {
+                    match stream.read(&mut buffer).await.unwrap() {
+                        0 => return,
+                        n => stream.write_all(&buffer[..n]).await.unwrap(),
+                    }
+                }
+            });
+            thread::spawn(move || {
+                for n in 0..50_u8 {
+                    (&far).write_all(&[n; 10]).unwrap();
+                    let mut answer = [0; 10];
+                    (&far).read_exact(&mut answer).unwrap();
+                    assert_eq!(answer, [n; 10]);
+                    // Both are in the mode in which they were; and a duplicate comes and goes, after
+                    // it was waited for.
+                    assert!(is_nonblocking(&duplicate) && !is_nonblocking(&far));
+                    let another = duplicate.try_clone().unwrap();
+                    assert_eq!(
+                        (&another).read(&mut [0]).unwrap_err().kind(),
+                        ErrorKind::WouldBlock
+                    );
+                    let waited = greenrt::lowlevel::wait_readable(
+                        another.as_fd(),
+                        Some(Duration::from_micros(100)),
+                    );
+                    assert!(!waited.unwrap());
+                }
+                drop((far, duplicate));
+                wait_until(|| server.is_finished());
+            })
+        })
+        .collect();
+    clients
+        .into_iter()
+        .for_each(|client| client.join().unwrap());
+    runtime.shutdown_background();
+}
+
+fn is_nonblocking(fd: &impl AsFd) -> bool {
+    greenrt::lowlevel::is_nonblocking(fd.as_fd()).unwrap()
 }
 
 fn a_runtime_on_green_threads() {
