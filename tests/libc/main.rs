@@ -24,15 +24,16 @@ mod processes;
 mod results;
 mod signals;
 mod sleeping;
-mod stdin;
+mod standard;
 mod threads;
+mod untold;
 
 fn main() {
     if probes::is_probe(&[
         exits::PROBES,
         processes::PROBES,
         results::PROBES,
-        stdin::PROBES,
+        standard::PROBES,
     ]) {
         return;
     }
@@ -49,7 +50,8 @@ fn main() {
         results::TESTS,
         signals::TESTS,
         sleeping::TESTS,
-        stdin::TESTS,
+        standard::TESTS,
         threads::TESTS,
+        untold::TESTS,
     ]);
 }

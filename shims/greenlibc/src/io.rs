@@ -112,7 +112,11 @@ interpose! {
                 error
             }
             libc::F_SETLKW | libc::F_OFD_SETLKW if Symbol::fcntl.is_green() => {
-                offload::call(Lane::General, || call(argument))
+                let now = if command == libc::F_SETLKW { libc::F_SETLK } else { libc::F_OFD_SETLK };
+                crate::file::lock(|| {
+                    // SAFETY: as the caller promises.
+                    unsafe { real::fcntl(fd, now, argument) }
+                })
             }
             _ => call(argument),
         }

@@ -52,7 +52,8 @@
 //! | files | `read`, `readv`, `write`, `writev`, `pread`, `pwrite`, `preadv`, `pwritev`, and with `64` | what is in memory at once, the rest on an OS thread of the pool |
 //! |  | `sendfile`, `sendfile64` | to a file on an OS thread of the pool; otherwise read there, and written as by `write` |
 //! |  | `splice` | parks until both sides are ready, and then on an OS thread of the pool |
-//! |  | `fsync`, `fdatasync`, `flock`, `copy_file_range`, `fcntl` that locks | on an OS thread of the pool |
+//! |  | `fsync`, `fdatasync`, `copy_file_range` | on an OS thread of the pool |
+//! |  | `flock`, `fcntl` that locks | ask every 10 ms, in no order; that locks of processes wait for each other in a circle is not found out |
 //!
 //! With the futex, which greenrt always answers, that makes std's `thread`, `sync`, `net`, `io`,
 //! `process` and `fs`.

@@ -1,4 +1,5 @@
-//! Standard input, which is a pipe or a terminal on which something comes now and then.
+//! Standard input, which is a pipe or a terminal on which something comes now and then; and standard
+//! output, from which somebody reads slowly.
 
 #![expect(unsafe_code, reason = "asks libc for a terminal")]
 
@@ -16,9 +17,10 @@ tests! {
     lines_come_while_siblings_run
     lines_of_a_terminal_come_while_siblings_run
     readers_share_standard_input
+    lines_of_many_threads_are_whole
 }
 
-probes! { reads_lines share_lines }
+probes! { reads_lines share_lines prints_lines }
 
 /// Prints each line, and a tick every millisecond.
 fn reads_lines() {
@@ -150,4 +152,49 @@ fn readers_share_standard_input() {
     assert!(numbers.into_iter().eq(0..50), "{text}");
     assert_eq!(text.lines().filter(|&line| line == "end").count(), 5);
     assert!(child.wait().unwrap().success());
+}
+
+/// More than a pipe has room for.
+fn prints_lines() {
+    greenlibc::patch_all();
+    let threads: Vec<_> = (0..100)
+        .map(|n| {
+            thread::spawn(move || {
+                for m in 0..20 {
+                    println!("line {m} of {n} {}", "x".repeat(100));
+                    eprint!("");
+                }
+            })
+        })
+        .collect();
+    threads
+        .into_iter()
+        .for_each(|thread| thread.join().unwrap());
+}
+
+fn lines_of_many_threads_are_whole() {
+    for n_workers in [1, 2] {
+        let mut command = probe("prints_lines", n_workers);
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut next = [0; 100];
+        for line in stdout.lines() {
+            let line = line.unwrap();
+            let mut words = line.split(' ');
+            let mut number = |before| {
+                assert_eq!(words.next(), Some(before));
+                words.next().unwrap().parse::<usize>().unwrap()
+            };
+            let (m, n) = (number("line"), number("of"));
+            assert_eq!(words.next().unwrap(), "x".repeat(100));
+            // Those of one thread are in order.
+            assert_eq!(next[n], m);
+            next[n] += 1;
+            if n == 0 {
+                thread::sleep(Duration::from_micros(500));
+            }
+        }
+        assert_eq!(next, [20; 100]);
+        assert!(child.wait().unwrap().success());
+    }
 }
