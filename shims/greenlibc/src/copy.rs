@@ -24,9 +24,9 @@ use libc::{c_void, off_t, off64_t, size_t, ssize_t};
 
 use crate::errno::{self, result, returned};
 use crate::io as fd_io;
-use crate::net;
 use crate::offload;
 use crate::poll;
+use crate::socket;
 use crate::symbol::interpose;
 use crate::table::{self, Direction, Entry, Kind};
 
@@ -174,7 +174,7 @@ fn splice_ready(from: &Entry, to: &Entry, bytes: size_t) -> io::Result<size_t> {
         return Ok(bytes);
     }
     // One that can be written to has room for a quarter of its buffer, of which half is overhead.
-    let buffer = net::option(to.io.get_ref().get()?, libc::SO_SNDBUF)?;
+    let buffer = socket::option(to.io.get_ref().get()?, libc::SO_SNDBUF)?;
     Ok(bytes.min((buffer.unsigned_abs() as usize / 8).max(1)))
 }
 

@@ -114,8 +114,11 @@
 
 #![expect(unsafe_code, reason = "stands in for functions of libc")]
 
+mod attributes;
 mod barrier;
+mod condition;
 mod copy;
+mod descriptor;
 mod dns;
 mod errno;
 mod file;
@@ -128,6 +131,7 @@ mod poll;
 mod process;
 mod pthread;
 mod sleep;
+mod socket;
 mod symbol;
 mod table;
 

@@ -14,7 +14,7 @@ use greenrt::lowlevel::process::{self, States, Which};
 use greenrt::lowlevel::{self, Lane};
 use libc::{id_t, idtype_t, pid_t, rusage, siginfo_t};
 
-use crate::errno::{self, result, returned};
+use crate::errno::{pass, result, returned};
 use crate::offload;
 use crate::symbol::interpose;
 use crate::table::{self, Direction};
@@ -145,14 +145,6 @@ fn wait_until(which: Which, states: States, take: impl Fn() -> pid_t) -> pid_t {
             return returned(Err(error));
         }
     }
-}
-
-/// A call that did not wait. Whoever makes it for ever starves nobody.
-fn pass(returned: pid_t) -> pid_t {
-    let number = errno::get();
-    lowlevel::spend_credit();
-    errno::set(number);
-    returned
 }
 
 fn own_group() -> u32 {

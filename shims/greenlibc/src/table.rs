@@ -38,7 +38,7 @@ use greenrt::lowlevel::{self, Io};
 use parking_lot::Mutex;
 
 use crate::errno;
-use crate::{io as fd_io, net};
+use crate::{descriptor, socket};
 
 /// Descriptors above `CHUNK * N_CHUNKS` block the worker.
 const CHUNK: usize = 1024;
@@ -200,7 +200,7 @@ impl Entry {
             BLOCKING => false,
             NONBLOCKING => true,
             _ => {
-                let flags = fd_io::flags(self.number).unwrap_or(0);
+                let flags = descriptor::flags(self.number).unwrap_or(0);
                 let nonblocking = flags & libc::O_NONBLOCK != 0 && !self.is_ours();
                 // Pipes and terminals come from other processes, which may change their mode.
                 if !self.shared.load(Relaxed) && self.is_socket() {
@@ -246,13 +246,13 @@ impl Entry {
             return false;
         }
         let nonblocking = self.is_nonblocking();
-        let Ok(flags) = fd_io::flags(self.number) else {
+        let Ok(flags) = descriptor::flags(self.number) else {
             return false;
         };
         self.ours.store(true, Relaxed);
         self.mode
             .store(if nonblocking { NONBLOCKING } else { BLOCKING }, Relaxed);
-        fd_io::set_flags(self.number, flags | libc::O_NONBLOCK).is_ok()
+        descriptor::set_flags(self.number, flags | libc::O_NONBLOCK).is_ok()
     }
 
     pub(crate) fn listens(&self) {
@@ -449,7 +449,7 @@ fn kind(fd: RawFd) -> Option<Kind> {
         return None;
     }
     Some(match stat.st_mode & libc::S_IFMT {
-        libc::S_IFSOCK => net::kind(fd),
+        libc::S_IFSOCK => socket::kind(fd),
         libc::S_IFREG | libc::S_IFDIR | libc::S_IFBLK => Kind::File,
         _ => Kind::Other,
     })
