@@ -75,8 +75,12 @@
 //! `errno` is the green thread's. Descriptors stay in the mode in which they are, but for listening
 //! sockets, for which see [`Patch::net`]. A call on one in non-blocking mode does not wait, so the
 //! descriptors of mio and tokio are not disturbed. Timeouts of sockets hold, partial results are what
-//! blocking mode has. No call is ended by a signal (`EINTR`): the signal's handler runs on whichever
-//! OS thread it comes to, and should do no more than set a flag or write to a pipe that has room.
+//! blocking mode has. No call is ended by a signal (`EINTR`), but `ppoll` and `pselect` by one that their
+//! mask lets come: the signal's handler runs on whichever OS thread it comes to, and should do no more
+//! than set a flag, post to a semaphore or write to a pipe that has room.
+//!
+//! Where a descriptor is closed, or replaced by `dup2`, while green threads wait for it, which libc leaves
+//! open, they fail with `EBADF`, and never take what comes to the next one of the same number.
 //!
 //! The child of a `fork` has libc as it was: its one thread may block.
 //!

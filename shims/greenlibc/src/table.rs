@@ -129,10 +129,15 @@ pub(crate) enum Direction {
 
 impl Entry {
     fn new(number: RawFd, kind: Kind) -> Arc<Entry> {
-        let io = Io::new(Number {
+        let of = Number {
             number,
             closed: AtomicBool::new(false),
-        });
+        };
+        // These tell after each message that there is room for another.
+        let io = match kind {
+            Kind::Local | Kind::Socket => Io::read_first(of),
+            Kind::Stream | Kind::File | Kind::Other => Io::new(of),
+        };
         Arc::new(Entry {
             io,
             kind,
@@ -158,7 +163,7 @@ impl Entry {
     }
 
     /// A call has met an error of the socket after it had done a part, which is what it returns. The
-    /// kernel would have kept the error for the next one.
+    /// kernel would have kept the error for the next one (and for `SO_ERROR`, which does not tell it now).
     pub(crate) fn keep_error(&self, error: &io::Error) {
         // These come again by themselves.
         let number = errno::number(error);
