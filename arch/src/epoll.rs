@@ -1,7 +1,8 @@
 //! Waiting on an epoll descriptor with the precision of its clock.
 //!
 //! mio registers descriptors; this waits on mio's descriptor in its place, because mio's timeouts
-//! are whole milliseconds and a worker's next deadline is not. The way from the kernel's array to
+//! are whole milliseconds and a worker's next deadline is not. What is to be watched level-triggered,
+//! which mio does not do, is registered here too. The way from the kernel's array to
 //! the reactor is one loop over [`Events::iter`], without allocation.
 
 #![expect(unsafe_code, reason = "the kernel writes into the buffer")]
@@ -10,7 +11,7 @@ use std::env;
 use std::fmt;
 use std::io;
 use std::ops::{BitOr, BitOrAssign};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -241,6 +242,18 @@ impl fmt::Debug for Events {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.iter()).finish()
     }
+}
+
+/// Has `epoll` watch `fd` for reading, *level-triggered*: an event comes with every [`wait`] as long as
+/// there is something to read, an error or the end. Replaces what it was watched for before.
+///
+/// mio, which registers everything else, is edge-triggered always.
+///
+/// # Errors
+///
+/// Those of `epoll_ctl(2)`; `Unsupported` where [`supported`] is false.
+pub fn watch_level(epoll: BorrowedFd<'_>, fd: RawFd, token: u64) -> io::Result<()> {
+    os::epoll_watch_level(epoll.as_raw_fd(), fd, token)
 }
 
 /// Waits until a descriptor registered with `epoll` has an event, or `timeout` has passed; `None`

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use greenrt_arch::{errno, fd};
 
-use super::source::{Direction, Source};
+use super::Watch;
+use super::source::{Direction, Seen, Source};
 use crate::cancel;
 use crate::fork;
 use crate::park::{self, Ended};
@@ -85,18 +86,25 @@ impl Drop for Registration {
 impl<T: AsFd> Io<T> {
     /// Wraps a descriptor. Its mode stays as it is.
     pub fn new(inner: T) -> Self {
-        Io::of(inner, false)
+        Io::of(inner, Watch::All)
     }
 
     /// As [`new`](Io::new), for a descriptor that tells after each message that there is room for
     /// another, as sockets of UDP and of the Unix domain do: until somebody has to wait for room, it
     /// is watched for what can be read only. So nobody is woken for nothing.
     pub fn read_first(inner: T) -> Self {
-        Io::of(inner, true)
+        Io::of(inner, Watch::Reads)
     }
 
-    fn of(inner: T, reads_only: bool) -> Self {
-        let source = Source::new(inner.as_fd().as_raw_fd(), reads_only);
+    /// As [`read_first`](Io::read_first), for a stream whose reads may stop before there is no more, as
+    /// those of the Unix domain do where a message with descriptors ends. For
+    /// [`read_part_with`](Io::read_part_with).
+    pub fn read_in_parts(inner: T) -> Self {
+        Io::of(inner, Watch::Level)
+    }
+
+    fn of(inner: T, watch: Watch) -> Self {
+        let source = Source::new(inner.as_fd().as_raw_fd(), watch);
         Io {
             registration: Registration {
                 source,
@@ -231,23 +239,32 @@ impl<T: AsFd> Io<T> {
         self.run(Direction::Read, timeout, operation, |&n| 0 < n && n < len)
     }
 
-    /// Reads with an operation whose result tells whether the next one would block.
+    /// Reads up to `len` bytes of a stream that [`read_in_parts`](Io::read_in_parts) has wrapped.
     ///
-    /// `is_last` may say so of a result only where something that comes later is announced by the
-    /// system again: of a read that was short because there was no more, and not of one that was
-    /// short for another reason, such as the end.
+    /// `operation` returns how many bytes it has read, and whether it knows that it stopped for another
+    /// reason than that there were no more. It is told whether it must know that; else it may say no
+    /// without looking.
     ///
     /// # Errors
     ///
     /// As [`read_with`](Io::read_with).
     #[inline]
-    pub fn read_hinted_with<R>(
+    pub fn read_part_with(
         &self,
         timeout: Option<Duration>,
-        operation: impl FnMut(&T) -> io::Result<R>,
-        is_last: impl Fn(&R) -> bool,
-    ) -> io::Result<R> {
-        self.run(Direction::Read, timeout, operation, is_last)
+        len: usize,
+        mut operation: impl FnMut(&T, bool) -> io::Result<(usize, bool)>,
+    ) -> io::Result<usize> {
+        let read = run(
+            &self.registration.source,
+            Direction::Read,
+            timeout,
+            &self.inner,
+            |inner, must_tell| operation(inner, must_tell),
+            // Nothing read is the end, after which there is no edge.
+            |&(n, stopped)| 0 < n && n < len && !stopped,
+        );
+        read.map(|(n, _)| n)
     }
 
     /// Writes up to `len` bytes to a *stream socket*: a write of fewer means that there is no more
@@ -330,7 +347,7 @@ impl<T: AsFd> Io<T> {
             direction,
             timeout,
             &self.inner,
-            |inner| operation(inner),
+            |inner, _| operation(inner),
             is_short,
         )
     }
@@ -346,20 +363,21 @@ impl<T: AsFd> Io<T> {
             direction,
             None,
             &mut self.inner,
-            |inner| operation(inner),
+            |inner, _| operation(inner),
             |_| false,
         )
     }
 }
 
 /// Calls `operation` until it returns something else than `WouldBlock`, and waits between the calls.
+/// It is told whether a short read must know why it is short ([`Seen::must_tell`]).
 #[inline]
 fn run<I: AsFd, R>(
     source: &Arc<Source>,
     direction: Direction,
     timeout: Option<Duration>,
     mut inner: I,
-    mut operation: impl FnMut(&mut I) -> io::Result<R>,
+    mut operation: impl FnMut(&mut I, bool) -> io::Result<R>,
     is_short: impl Fn(&R) -> bool,
 ) -> io::Result<R> {
     let Some(section) = Section::enter_green() else {
@@ -376,7 +394,7 @@ fn run<I: AsFd, R>(
             None => None,
         };
         let turn = Turn { source, direction };
-        match operation(&mut inner) {
+        match operation(&mut inner, seen.is_none_or(Seen::must_tell)) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => match seen {
                 Some(seen) => source.would_block(direction, seen),
                 None => return Err(errno::would_block()),
@@ -400,11 +418,11 @@ fn run_blocking<I: AsFd, R>(
     direction: Direction,
     timeout: Option<Duration>,
     mut inner: I,
-    mut operation: impl FnMut(&mut I) -> io::Result<R>,
+    mut operation: impl FnMut(&mut I, bool) -> io::Result<R>,
 ) -> io::Result<R> {
     let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     loop {
-        match operation(&mut inner) {
+        match operation(&mut inner, false) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             done => return done,
         }

@@ -2,7 +2,8 @@
 //!
 //! A descriptor is registered once, with the worker that first waits for it, edge-triggered and in
 //! both directions, and stays registered until it is closed (`source.rs`). Some tell after each message
-//! that there is room; those are registered for reading only, until somebody waits for room. The worker looks at its
+//! that there is room; those are registered for reading only, until somebody waits for room, and
+//! streams among them level-triggered as long as that costs nothing ([`Watch::Level`]). The worker looks at its
 //! events once per round, and sleeps in the same system call when it has nothing to run.
 //!
 //! # Tokens
@@ -68,6 +69,17 @@ pub(crate) struct Readiness {
     read_end: bool,
     /// So will both directions: a hang-up or an error.
     end: bool,
+}
+
+/// What a reactor is to tell of a descriptor.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Watch {
+    /// When something has changed, in both directions.
+    All,
+    /// When something has changed that concerns reading.
+    Reads,
+    /// At every look, as long as there is something to read.
+    Level,
 }
 
 /// See the module's documentation.
@@ -202,8 +214,8 @@ impl Reactor {
         let _ = greenrt_arch::fd::wait(self.poller().registry.as_fd(), false, timeout);
     }
 
-    /// Registers a source, so that its events come to this worker: all, or those that concern reading.
-    fn register(&self, source: &Arc<Source>, all: bool) -> std_io::Result<u64> {
+    /// Registers a source, so that its events come to this worker.
+    fn register(&self, source: &Arc<Source>, watch: Watch) -> std_io::Result<u64> {
         let fd = source.fd();
         let token = {
             let mut slots = self.sources.lock();
@@ -222,22 +234,7 @@ impl Reactor {
             u64::from(slot.generation) << 32 | u64::from(index)
         };
         self.n_sources.fetch_add(1, Relaxed);
-        let interests = match all {
-            true => greenrt_arch::all_interests!(Interest),
-            false => greenrt_arch::read_interests!(Interest),
-        };
-        let mut mio_source = SourceFd(&fd);
-        let mio_token = Token(token as usize);
-        let registry = &self.poller().registry;
-        let mut registered = mio_source.register(registry, mio_token, interests);
-        if registered
-            .as_ref()
-            .is_err_and(|e| e.kind() == std_io::ErrorKind::AlreadyExists)
-        {
-            // An earlier registration of the same file under the same number was left behind.
-            registered = mio_source.reregister(registry, mio_token, interests);
-        }
-        match registered {
+        match self.watch(token, fd, watch, true) {
             Ok(()) => Ok(token),
             Err(error) => {
                 self.forget(token);
@@ -246,11 +243,25 @@ impl Reactor {
         }
     }
 
-    /// Has all events come of a descriptor of which only those for reading came so far. What is ready
+    /// Says what is to be told of a descriptor, which is registered unless it is `new`. What is ready
     /// already comes as an event.
-    fn watch_all(&self, token: u64, fd: RawFd) -> std_io::Result<()> {
-        let interests = greenrt_arch::all_interests!(Interest);
-        SourceFd(&fd).reregister(&self.poller().registry, Token(token as usize), interests)
+    fn watch(&self, token: u64, fd: RawFd, watch: Watch, new: bool) -> std_io::Result<()> {
+        let registry = &self.poller().registry;
+        let interests = match watch {
+            Watch::All => greenrt_arch::all_interests!(Interest),
+            Watch::Reads => greenrt_arch::read_interests!(Interest),
+            Watch::Level => return epoll::watch_level(registry.as_fd(), fd, token),
+        };
+        let mut source = SourceFd(&fd);
+        let token = Token(token as usize);
+        if new {
+            match source.register(registry, token, interests) {
+                // An earlier registration of the same file under the same number was left behind.
+                Err(error) if error.kind() == std_io::ErrorKind::AlreadyExists => {}
+                done => return done,
+            }
+        }
+        source.reregister(registry, token, interests)
     }
 
     /// Takes a source out. `close`: the descriptor is about to be closed and has no duplicates, so

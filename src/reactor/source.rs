@@ -10,6 +10,7 @@
 //! | WRITE_END   | a write meets an error                            | an event   | `EAGAIN`              |
 //! | HAS_READERS | somebody waits to read                            | a waiter   | the last one to go    |
 //! | HAS_WRITERS | somebody waits to write                           | a waiter   | the last one to go    |
+//! | LEVEL       | events for reading come as long as there is more  | `settle`   | see below             |
 //! | tick        | how many events there were                        | an event   |                       |
 //!
 //! READ and WRITE are set at first: nobody knows yet. An operation reads the word, makes its system
@@ -21,6 +22,20 @@
 //! and will send an edge when it has. That is untrue only if the end, an error or urgent data came
 //! together with the data, for no edge follows these; so while READ_END is set a short read clears
 //! nothing.
+//!
+//! # Streams that come in parts
+//!
+//! A read of a stream of the Unix domain stops where a message with descriptors ends, so that a
+//! short one proves nothing: there may be more, for which no edge comes. What tells is `recvmsg`, which
+//! takes 6 % more time than `recv`, all else of an echo included. So such a stream is watched
+//! level-triggered: after a short read it may be taken for empty, for if it is not, the next look says
+//! so. That lasts until an event comes with READ set, one that nobody needed yet: it would come at
+//! each look, and keep an idle worker from sleeping. From then on the stream is watched for edges, and
+//! a read must tell whether it stopped early ([`Seen::must_tell`]).
+//!
+//! LEVEL is set after the registration and cleared before it is changed, which reports what is there.
+//! A short read clears READ only if LEVEL is as it was seen. So whenever READ is clear on the word of
+//! a short read alone, a look is to come that finds what that read has left.
 //!
 //! # Many waiters
 //!
@@ -47,10 +62,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32};
 
-use greenrt_arch::context;
+use greenrt_arch::{context, epoll};
 use parking_lot::{Mutex, MutexGuard};
 
-use super::{Reactor, Readiness};
+use super::{Reactor, Readiness, Watch};
 use crate::fork;
 use crate::park::reason::Reason;
 use crate::park::word::{CLAIM_WOKEN, Ends};
@@ -66,6 +81,7 @@ const READ_END: u32 = 1 << 2;
 const WRITE_END: u32 = 1 << 3;
 const HAS_READERS: u32 = 1 << 4;
 const HAS_WRITERS: u32 = 1 << 5;
+const LEVEL: u32 = 1 << 6;
 const TICK: u32 = 1 << 8;
 
 /// A descriptor that is waited for from another worker this often in a row moves there.
@@ -105,6 +121,14 @@ impl Direction {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Seen(u32);
 
+impl Seen {
+    /// Whether a read of a stream that comes in parts must tell if it stopped where a part ends.
+    #[inline]
+    pub(crate) fn must_tell(self) -> bool {
+        self.0 & LEVEL == 0
+    }
+}
+
 /// See the module's documentation.
 #[repr(C, align(64))]
 pub(crate) struct Source {
@@ -115,6 +139,8 @@ pub(crate) struct Source {
     /// Nobody has waited to write yet, and until then no reactor is to tell when one could. Changed
     /// under the lock.
     reads_only: AtomicBool,
+    /// How it is to be watched at first.
+    watch: Watch,
     state: Mutex<State>,
 }
 
@@ -189,12 +215,17 @@ impl State {
 }
 
 impl Source {
-    pub(crate) fn new(fd: RawFd, reads_only: bool) -> Arc<Source> {
+    pub(crate) fn new(fd: RawFd, watch: Watch) -> Arc<Source> {
+        let watch = match watch {
+            Watch::Level if !epoll::supported() => Watch::Reads,
+            watch => watch,
+        };
         Arc::new(Source {
             fd,
             readiness: AtomicU32::new(READ | WRITE),
             last_reader: AtomicPtr::new(ptr::null_mut()),
-            reads_only: AtomicBool::new(reads_only),
+            reads_only: AtomicBool::new(watch != Watch::All),
+            watch,
             state: Mutex::new(State {
                 readers: Waiting::new(),
                 writers: Waiting::new(),
@@ -262,8 +293,8 @@ impl Source {
     #[inline]
     fn clear(&self, bits: u32, seen: Seen) {
         let mut now = self.readiness.load(Relaxed);
-        // The bits below the tick may change under us; the tick may not.
-        while now / TICK == seen.0 / TICK && now & bits != 0 {
+        // Who waits may change under us; the tick may not, nor may LEVEL be gone.
+        while now / TICK == seen.0 / TICK && now & bits != 0 && seen.0 & LEVEL & !now == 0 {
             match self
                 .readiness
                 .compare_exchange_weak(now, now & !bits, AcqRel, Relaxed)
@@ -345,6 +376,9 @@ impl Source {
             .readiness
             .fetch_update(AcqRel, Relaxed, |now| Some((now | bits).wrapping_add(TICK)));
         let (Ok(before) | Err(before)) = before;
+        if before & bits & READ != 0 && before & LEVEL != 0 {
+            self.watch_edges();
+        }
         if before & (HAS_READERS | HAS_WRITERS) == 0 {
             return;
         }
@@ -528,16 +562,22 @@ impl Source {
             }
             state.moving = true;
         }
-        let reads_only = self.reads_only.load(Relaxed);
-        let registered = here.reactor.register(self, !reads_only);
+        let watch = match self.reads_only.load(Relaxed) {
+            true => self.watch,
+            false => Watch::All,
+        };
+        let registered = here.reactor.register(self, watch);
         let mut state = self.state.lock();
         state.n_foreign = 0;
+        if registered.is_ok() && watch == Watch::Level && self.reads_only.load(Relaxed) {
+            self.readiness.fetch_or(LEVEL, AcqRel);
+        }
         if let Ok(token) = registered
-            && reads_only
+            && watch != Watch::All
             && !self.reads_only.load(Relaxed)
         {
             // Somebody wants to write since.
-            if let Err(error) = here.reactor.watch_all(token, self.fd) {
+            if let Err(error) = here.reactor.watch(token, self.fd, Watch::All, false) {
                 state.moving = false;
                 self.wake_all(&mut state);
                 drop(state);
@@ -573,11 +613,31 @@ impl Source {
         if !self.reads_only.load(Relaxed) {
             return Ok(());
         }
-        if let Some((home, token)) = &state.home {
-            home.reactor.watch_all(*token, self.fd)?;
-        }
+        self.rewatch(&state, Watch::All)?;
         // Whoever is registering it looks again under the lock.
         self.reads_only.store(false, Relaxed);
+        Ok(())
+    }
+
+    /// From now on there are events for reading only when something has changed.
+    #[cold]
+    fn watch_edges(&self) {
+        let state = self.state();
+        // While it moves, the next event of this kind will do; so it will if this fails.
+        if !state.moving && self.readiness.load(Relaxed) & LEVEL != 0 {
+            let _ = self.rewatch(&state, Watch::Reads);
+        }
+    }
+
+    /// Has its reactor, if it has one, watch it for other things, but no more level-triggered.
+    fn rewatch(&self, state: &State, watch: Watch) -> io::Result<()> {
+        let before = self.readiness.fetch_and(!LEVEL, AcqRel);
+        if let Some((home, token)) = &state.home
+            && let Err(error) = home.reactor.watch(*token, self.fd, watch, false)
+        {
+            self.readiness.fetch_or(before & LEVEL, AcqRel);
+            return Err(error);
+        }
         Ok(())
     }
 
@@ -629,6 +689,9 @@ impl Source {
         self.wake_all(&mut state);
         drop(state);
         if let Some((home, token)) = home {
+            // Somebody may have got a duplicate in a message, which would keep the registration.
+            // Edges of that are nothing; a level would be told of at each look, for ever.
+            let last = last && self.readiness.load(Relaxed) & LEVEL == 0;
             home.reactor.deregister(token, self.fd, last);
         }
     }
@@ -636,6 +699,11 @@ impl Source {
     #[cfg(test)]
     pub(super) fn has_reader(&self) -> bool {
         self.readiness.load(Acquire) & HAS_READERS != 0
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_level(&self) -> bool {
+        self.readiness.load(Acquire) & LEVEL != 0
     }
 
     /// The worker that has it registered.

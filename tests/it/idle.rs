@@ -7,9 +7,10 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use greenrt::lowlevel::cancel;
+use greenrt::lowlevel::{Io, cancel};
 use greenrt::{Runtime, park, park_timeout, scope, sleep, spawn, timeout, yield_now};
 use greenstd::net::{TcpListener, TcpStream};
+use greenstd::os::unix::net::UnixStream;
 
 use super::support::{HOUR, Stream, limited, named_os_thread, os_sleep, wait_until};
 
@@ -133,6 +134,50 @@ fn a_worker_with_connections_that_were_used_is_idle() {
         }
         yield_now();
         drop(acceptor);
+    });
+}
+
+#[test]
+fn a_worker_is_idle_beside_streams_of_which_nobody_reads_the_rest() {
+    idle_beside("unread", || {
+        for _ in 0..20 {
+            let (near, far) = UnixStream::pair().unwrap();
+            drop(spawn(move || {
+                (&near).read_exact(&mut [0]).unwrap();
+                sleep(HOUR);
+            }));
+            yield_now();
+            (&far).write_all(b"all").unwrap();
+            drop(spawn(move || {
+                sleep(HOUR);
+                drop(far);
+            }));
+        }
+    });
+}
+
+#[test]
+fn a_worker_is_idle_beside_duplicates_that_it_does_not_know() {
+    idle_beside("passed", || {
+        for _ in 0..20 {
+            let (near, far) = std::os::unix::net::UnixStream::pair().unwrap();
+            let reader = spawn(move || {
+                let near = Io::read_in_parts(near);
+                let read = |mut near: &std::os::unix::net::UnixStream| near.read(&mut [0]);
+                near.get_ref().set_nonblocking(true).unwrap();
+                assert_eq!(near.read_with(None, read).unwrap(), 1);
+                // As if it had been passed to another process, of which the runtime is not told.
+                near.get_ref().try_clone().unwrap()
+            });
+            yield_now();
+            (&far).write_all(b"a").unwrap();
+            let elsewhere = reader.join().unwrap();
+            (&far).write_all(b"unread").unwrap();
+            drop(spawn(move || {
+                sleep(HOUR);
+                drop((far, elsewhere));
+            }));
+        }
     });
 }
 

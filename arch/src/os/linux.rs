@@ -554,6 +554,28 @@ pub(crate) unsafe fn epoll_wait(
     unsafe { call(number, args) }
 }
 
+/// Watches `fd` for reading, level-triggered; whatever it was watched for before is replaced.
+///
+/// # Errors
+///
+/// Those of `epoll_ctl(2)`.
+pub(crate) fn epoll_watch_level(epoll: RawFd, fd: RawFd, token: u64) -> io::Result<()> {
+    let mut event = libc::epoll_event {
+        events: (libc::EPOLLIN | libc::EPOLLRDHUP | libc::EPOLLPRI) as u32,
+        u64: token,
+    };
+    let place = (&raw mut event).expose_provenance();
+    let control = |operation: c_int| {
+        let args = [epoll as usize, operation as usize, fd as usize, place, 0, 0];
+        // SAFETY: the event is complete, and is read during the call only.
+        unsafe { call(libc::SYS_epoll_ctl, args) }.map(drop)
+    };
+    match control(libc::EPOLL_CTL_ADD) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => control(libc::EPOLL_CTL_MOD),
+        done => done,
+    }
+}
+
 /// The call with a timeout in milliseconds. Newer architectures have the one with a mask only.
 #[cfg(target_arch = "x86_64")]
 const EPOLL_WAIT_MS: c_long = libc::SYS_epoll_wait;

@@ -299,6 +299,11 @@ pub(crate) fn epoll_precise_probe() -> bool {
 }
 
 /// Always `Unsupported`.
+pub(crate) fn epoll_watch_level(_epoll: RawFd, _fd: RawFd, _token: u64) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Always `Unsupported`.
 ///
 /// # Safety
 ///

@@ -42,18 +42,18 @@ const SLICES_MAX: usize = 16;
 pub(crate) trait Inner: AsFd + From<OwnedFd> + Into<OwnedFd> {
     /// Whether one that was opened here is in non-blocking mode, whatever its user asked for.
     const IS_FORCED: bool;
-    /// Whether it tells after each message that there is room for another; see [`Io::read_first`].
-    const TELLS_OF_ROOM: bool;
+    /// How the runtime is to watch it.
+    const WRAP: fn(Self) -> Io<Self>;
 
     /// std's method of that name.
     fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()>;
 }
 
 macro_rules! inner {
-    ($Socket:ty, $is_forced:literal, $tells_of_room:literal) => {
+    ($Socket:ty, $is_forced:literal, $wrap:path) => {
         impl Inner for $Socket {
             const IS_FORCED: bool = $is_forced;
-            const TELLS_OF_ROOM: bool = $tells_of_room;
+            const WRAP: fn(Self) -> Io<Self> = $wrap;
 
             fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
                 self.set_nonblocking(nonblocking)
@@ -62,12 +62,12 @@ macro_rules! inner {
     };
 }
 
-inner!(net::TcpStream, false, false);
-inner!(net::TcpListener, true, false);
-inner!(net::UdpSocket, false, true);
-inner!(unix::UnixStream, false, true);
-inner!(unix::UnixListener, true, false);
-inner!(unix::UnixDatagram, false, true);
+inner!(net::TcpStream, false, Io::new);
+inner!(net::TcpListener, true, Io::new);
+inner!(net::UdpSocket, false, Io::read_first);
+inner!(unix::UnixStream, false, Io::read_in_parts);
+inner!(unix::UnixListener, true, Io::new);
+inner!(unix::UnixDatagram, false, Io::read_first);
 
 /// See the module's documentation.
 pub(crate) struct Socket<T: Inner> {
@@ -156,13 +156,6 @@ impl Settings {
     }
 }
 
-fn wrap<T: Inner>(inner: T) -> Io<T> {
-    match T::TELLS_OF_ROOM {
-        true => Io::read_first(inner),
-        false => Io::new(inner),
-    }
-}
-
 impl<T: Inner> Socket<T> {
     /// Takes a socket that was opened here, of which nobody has asked anything yet.
     pub(crate) fn new(io: Io<T>) -> Self {
@@ -174,7 +167,7 @@ impl<T: Inner> Socket<T> {
 
     /// As `new`, of a socket of which nobody knows yet.
     pub(crate) fn of(inner: T) -> Self {
-        Self::new(wrap(inner))
+        Self::new(T::WRAP(inner))
     }
 
     /// Takes a descriptor from elsewhere, and asks what its user believes of it.
@@ -190,7 +183,7 @@ impl<T: Inner> Socket<T> {
             is_deaf: AtomicBool::new(false),
             clones: Mutex::default(),
         };
-        let io = wrap(T::from(socket.into()));
+        let io = T::WRAP(T::from(socket.into()));
         // Whoever had it may have kept duplicates.
         io.mark_shared();
         Socket {
@@ -202,7 +195,7 @@ impl<T: Inner> Socket<T> {
     /// A duplicate of the descriptor, with the settings in common.
     pub(crate) fn try_clone(&self) -> io::Result<Self> {
         self.io.mark_shared();
-        let io = wrap(T::from(self.io.as_fd().try_clone_to_owned()?));
+        let io = T::WRAP(T::from(self.io.as_fd().try_clone_to_owned()?));
         io.mark_shared();
         let settings = Arc::clone(self.settings());
         let mut clones = settings.clones();
@@ -363,27 +356,25 @@ impl<T: Inner> Socket<T> {
         }
     }
 
-    /// As `read_bytes`, of a stream of the Unix domain: the operation says also whether it may have
-    /// stopped before there was no more.
+    /// As `read_bytes`, of a stream of the Unix domain: the operation says also whether it has stopped
+    /// before there was no more, if it must.
     #[inline]
     pub(crate) fn read_unix_bytes(
         &self,
         len: usize,
-        operation: impl FnMut(&T) -> io::Result<(usize, bool)>,
+        mut operation: impl FnMut(&T, bool) -> io::Result<(usize, bool)>,
     ) -> io::Result<usize> {
         let len = len.min(BYTES_MAX);
-        // Nothing read is the end, after which there is no edge.
-        let is_last = |&(n, stopped): &(usize, bool)| 0 < n && n < len && !stopped;
-        let read = match self.settings.get() {
-            None => self.io.read_hinted_with(None, operation, is_last),
-            Some(settings) if settings.nonblocking.load(Relaxed) => self.io.try_with(operation),
+        let mut simply = |socket: &T| operation(socket, false).map(|(n, _)| n);
+        match self.settings.get() {
+            None => self.io.read_part_with(None, len, operation),
+            Some(settings) if settings.nonblocking.load(Relaxed) => self.io.try_with(simply),
             Some(settings) if settings.is_stream => {
                 let timeout = settings.read_timeout.get();
-                self.io.read_hinted_with(timeout, operation, is_last)
+                self.io.read_part_with(timeout, len, operation)
             }
-            Some(settings) => self.io.read_with(settings.read_timeout.get(), operation),
-        };
-        read.map(|(n, _)| n)
+            Some(settings) => self.io.read_with(settings.read_timeout.get(), &mut simply),
+        }
     }
 
     /// Sends a datagram, and waits if its user allows.

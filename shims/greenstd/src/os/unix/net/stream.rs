@@ -92,7 +92,7 @@ impl UnixStream {
         let io = loop {
             match mio::net::UnixStream::connect_addr(socket_addr) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => _ = pause.wait(),
-                stream => break Io::read_first(unix::UnixStream::from(stream?)),
+                stream => break Io::read_in_parts(unix::UnixStream::from(stream?)),
             }
         };
         // Where the system connects in its own time; on Linux it has, and this is a credit spent.
@@ -157,9 +157,11 @@ impl Read for &UnixStream {
         if !on_green_thread() {
             return self.socket.get().read(buf);
         }
-        self.socket.read_unix_bytes(buf.len(), |stream| {
-            socket::receive_unix(stream.as_fd(), buf)
-        })
+        self.socket
+            .read_unix_bytes(buf.len(), |stream, must_tell| match must_tell {
+                true => socket::receive_unix(stream.as_fd(), buf),
+                false => socket::receive(stream.as_fd(), buf).map(|n| (n, false)),
+            })
     }
 
     fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
@@ -167,7 +169,7 @@ impl Read for &UnixStream {
             return self.socket.get().read_vectored(bufs);
         }
         let len = len_of_all(bufs.iter().map(|buf| &**buf));
-        self.socket.read_unix_bytes(len, |stream| {
+        self.socket.read_unix_bytes(len, |stream, _| {
             socket::receive_vectored_unix(stream.as_fd(), bufs)
         })
     }
