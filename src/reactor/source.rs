@@ -33,9 +33,9 @@
 //! each look, and keep an idle worker from sleeping. From then on the stream is watched for edges, and
 //! a read must tell whether it stopped early ([`Seen::must_tell`]).
 //!
-//! LEVEL is set after the registration and cleared before it is changed, which reports what is there.
-//! A short read clears READ only if LEVEL is as it was seen. So whenever READ is clear on the word of
-//! a short read alone, a look is to come that finds what that read has left.
+//! LEVEL is set after the registration and cleared before it is changed, which has the next look report
+//! what is there. So who has seen LEVEL, and the tick after a short read as before it, may rely on a
+//! look to come that finds what that read has left.
 //!
 //! # Many waiters
 //!
@@ -293,8 +293,8 @@ impl Source {
     #[inline]
     fn clear(&self, bits: u32, seen: Seen) {
         let mut now = self.readiness.load(Relaxed);
-        // Who waits may change under us; the tick may not, nor may LEVEL be gone.
-        while now / TICK == seen.0 / TICK && now & bits != 0 && seen.0 & LEVEL & !now == 0 {
+        // The bits below the tick may change under us; the tick may not.
+        while now / TICK == seen.0 / TICK && now & bits != 0 {
             match self
                 .readiness
                 .compare_exchange_weak(now, now & !bits, AcqRel, Relaxed)

@@ -5,6 +5,7 @@
 //! checker reports.
 
 mod join;
+mod level;
 mod readiness;
 mod settle;
 
