@@ -129,6 +129,8 @@ mod os_thread;
 #[cfg(not(loom))]
 mod park;
 #[cfg(not(loom))]
+mod pause;
+#[cfg(not(loom))]
 pub mod process;
 #[cfg(not(loom))]
 mod reactor;

@@ -17,6 +17,7 @@ use crate::clock;
 use crate::futex::{self, Waited};
 pub use crate::offload::{Lane, offload_borrowing, offload_to};
 use crate::park;
+pub use crate::pause::Pause;
 use crate::reactor;
 pub use crate::reactor::io::{Io, Retry};
 use crate::reactor::source::Direction;

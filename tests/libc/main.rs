@@ -11,23 +11,47 @@
 
 mod support;
 
+mod beside;
+mod closing;
+mod copying;
+mod exits;
 mod fds;
 mod locks;
 mod net;
+mod opened;
+mod probes;
 mod processes;
+mod results;
+mod signals;
 mod sleeping;
+mod standard;
 mod threads;
+mod untold;
 
 fn main() {
-    if let Ok(name) = std::env::var(support::PROBE) {
-        return processes::run_probe(&name);
+    if probes::is_probe(&[
+        exits::PROBES,
+        processes::PROBES,
+        results::PROBES,
+        standard::PROBES,
+    ]) {
+        return;
     }
     support::main(&[
+        beside::TESTS,
+        closing::TESTS,
+        copying::TESTS,
+        exits::TESTS,
         fds::TESTS,
         locks::TESTS,
         net::TESTS,
+        opened::TESTS,
         processes::TESTS,
+        results::TESTS,
+        signals::TESTS,
         sleeping::TESTS,
+        standard::TESTS,
         threads::TESTS,
+        untold::TESTS,
     ]);
 }

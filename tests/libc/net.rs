@@ -37,7 +37,6 @@ tests! {
     cancellation_is_an_error
     a_limit_is_an_error
     hundreds_of_connections
-    signals_in_the_middle
 }
 
 fn listener() -> (TcpListener, SocketAddr) {
@@ -515,50 +514,4 @@ fn hundreds_of_connections() {
         ask(stream, &format!("question of {n}"));
     }
     assert!(n_os_threads() <= n_before);
-}
-
-fn signals_in_the_middle() {
-    #![expect(unsafe_code, reason = "handles signals")]
-    use std::sync::atomic::AtomicUsize;
-    use std::sync::atomic::Ordering::SeqCst;
-    static N_HANDLED: AtomicUsize = AtomicUsize::new(0);
-    extern "C" fn handler(_: libc::c_int) {
-        N_HANDLED.fetch_add(1, SeqCst);
-    }
-    // SAFETY: all zero is a valid one; calls of the system are interrupted.
-    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-    action.sa_sigaction = handler as *const () as usize;
-    // SAFETY: the handler is async-signal-safe.
-    let error = unsafe { libc::sigaction(libc::SIGALRM, &raw const action, std::ptr::null_mut()) };
-    assert_eq!(error, 0);
-    let every = |microseconds| {
-        let time = libc::timeval {
-            tv_sec: 0,
-            tv_usec: microseconds,
-        };
-        let timer = libc::itimerval {
-            it_interval: time,
-            it_value: time,
-        };
-        // SAFETY: no conditions.
-        unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut()) };
-    };
-    let (listener, address) = listener();
-    serve(listener);
-    every(2000);
-    let clients: Vec<_> = (0..10)
-        .map(|n| {
-            thread::spawn(move || {
-                let mut stream = TcpStream::connect(address).unwrap();
-                while N_HANDLED.load(SeqCst) < 50 {
-                    ask(&mut stream, &format!("question of {n}"));
-                    thread::sleep(Duration::from_millis(1));
-                }
-            })
-        })
-        .collect();
-    clients
-        .into_iter()
-        .for_each(|client| client.join().unwrap());
-    every(0);
 }

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::fs;
+use std::net::ToSocketAddrs;
 use std::process::Command;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
@@ -12,9 +13,6 @@ const LIMIT: Duration = Duration::from_secs(120);
 
 /// Set for the processes in which the tests run.
 const INSIDE: &str = "GREENRT_TEST_INSIDE";
-
-/// Set for processes that are something else than a run of the tests.
-pub(crate) const PROBE: &str = "GREENRT_TEST_PROBE";
 
 pub(crate) type Tests = &'static [(&'static str, fn())];
 
@@ -102,4 +100,11 @@ pub(crate) fn calls(symbol: &str) -> (u64, u64) {
     let calls = greenlibc::calls();
     let calls = calls.iter().find(|calls| calls.symbol == symbol).unwrap();
     (calls.n, calls.n_blocking)
+}
+
+/// Reads a file in the way that goes by the pool, which must have a thread that is free.
+pub(crate) fn a_file_is_read_by_the_pool() {
+    // Of this one nothing can be read without waiting.
+    assert!(!fs::read("/proc/self/stat").unwrap().is_empty());
+    assert!("localhost:1".to_socket_addrs().unwrap().next().is_some());
 }

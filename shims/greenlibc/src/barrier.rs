@@ -10,7 +10,8 @@ use std::time::Duration;
 use greenrt::lowlevel;
 use libc::{pthread_barrier_t, pthread_barrierattr_t, pthread_once_t};
 
-use crate::lock::{is_shared, share, unshare, word};
+use crate::condition::{is_shared, share, unshare};
+use crate::lock::word;
 use crate::symbol::{Symbol, interpose};
 
 interpose! {

@@ -1,10 +1,12 @@
 //! What is done to files at a position, or waits for the disk.
 
-use std::ffi::{c_int, c_uint};
+use std::ffi::c_int;
+use std::io::ErrorKind;
 
-use greenrt::lowlevel::Lane;
+use greenrt::lowlevel::{self, Lane, Pause};
 use libc::{c_void, iovec, off_t, off64_t, size_t, ssize_t};
 
+use crate::errno::{result, returned};
 use crate::io::{self, tried};
 use crate::offload;
 use crate::symbol::interpose;
@@ -88,63 +90,27 @@ interpose! {
         })
     }
 
-    /// `flock(2)`: as `fsync`, if it must wait.
+    /// `flock(2)`: asks again and again, if it must wait.
     green fn flock(fd: c_int, operation: c_int) -> c_int {
-        // SAFETY: as the caller promises.
-        let error = unsafe { real::flock(fd, operation | libc::LOCK_NB) };
-        let must_wait = error != 0 && crate::errno::get() == libc::EWOULDBLOCK;
-        if !must_wait || operation & libc::LOCK_NB != 0 {
-            return error;
+        let attempt = || {
+            // SAFETY: no memory is passed.
+            unsafe { real::flock(fd, operation | libc::LOCK_NB) }
+        };
+        if operation & libc::LOCK_NB != 0 { attempt() } else { lock(attempt) }
+    }
+}
+
+/// Takes a lock of a file by `attempt`, which does not wait. Nothing tells when it would succeed; and
+/// who has the lock may need the pool, so it is not to be full of those who wait for it.
+pub(crate) fn lock(attempt: impl Fn() -> c_int) -> c_int {
+    let mut pause = Pause::new(None);
+    loop {
+        match result(attempt()) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            done => return returned(done),
         }
-        offload::call(Lane::General, || {
-            // SAFETY: as the caller promises.
-            unsafe { real::flock(fd, operation) }
-        })
-    }
-
-    /// `copy_file_range(2)`: as `fsync`.
-    green fn copy_file_range(
-        from: c_int,
-        from_at: *mut off64_t,
-        to: c_int,
-        to_at: *mut off64_t,
-        bytes: size_t,
-        flags: c_uint,
-    ) -> ssize_t {
-        offload::call(Lane::General, || {
-            // SAFETY: as the caller promises, who waits.
-            unsafe { real::copy_file_range(from, from_at, to, to_at, bytes, flags) }
-        })
-    }
-
-    /// `sendfile(2)`: as `fsync`, and so for sockets.
-    green fn sendfile(to: c_int, from: c_int, at: *mut off_t, bytes: size_t) -> ssize_t {
-        offload::call(Lane::General, || {
-            // SAFETY: as the caller promises, who waits.
-            unsafe { real::sendfile(to, from, at, bytes) }
-        })
-    }
-
-    /// `sendfile64(2)`: as `sendfile`.
-    green fn sendfile64(to: c_int, from: c_int, at: *mut off64_t, bytes: size_t) -> ssize_t {
-        offload::call(Lane::General, || {
-            // SAFETY: as the caller promises, who waits.
-            unsafe { real::sendfile64(to, from, at, bytes) }
-        })
-    }
-
-    /// `splice(2)`: as `sendfile`.
-    green fn splice(
-        from: c_int,
-        from_at: *mut off64_t,
-        to: c_int,
-        to_at: *mut off64_t,
-        bytes: size_t,
-        flags: c_uint,
-    ) -> ssize_t {
-        offload::call(Lane::General, || {
-            // SAFETY: as the caller promises, who waits.
-            unsafe { real::splice(from, from_at, to, to_at, bytes, flags) }
-        })
+        if let Err(error) = lowlevel::interrupts_as_errors(|| Ok(pause.wait())) {
+            return returned(Err(error));
+        }
     }
 }

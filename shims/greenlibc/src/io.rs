@@ -1,19 +1,19 @@
-//! Reading, writing, closing, duplicating, and the modes of descriptors of every kind.
+//! Reading and writing descriptors of every kind.
 //!
 //! A read of a pipe, a terminal and the like asks the kernel not to wait by `RWF_NOWAIT`. Where there
 //! is no such form for them, it asks first whether they are ready; then another reader of the same may
 //! be faster, and the worker waits. What a file has in memory is read at once, and the rest on
 //! an OS thread of the pool.
 
-use std::ffi::{c_int, c_uint, c_ulong, c_void};
+use std::ffi::{c_int, c_void};
 use std::io;
 use std::mem;
 use std::os::fd::RawFd;
 
-use greenrt::lowlevel::{self, Lane};
+use greenrt::lowlevel::Lane;
 use libc::{iovec, size_t, ssize_t};
 
-use crate::errno::{self, result, returned};
+use crate::errno::{pass, result, returned};
 use crate::net;
 use crate::offload;
 use crate::poll;
@@ -72,139 +72,10 @@ interpose! {
         // SAFETY: as the caller promises, who waits.
         unsafe { write_with(fd, slices, Symbol::writev, call) }
     }
-
-    /// `close(2)`: wakes those who wait for the descriptor.
-    all fn close(fd: c_int) -> c_int {
-        table::forget(fd);
-        // SAFETY: as the caller promises.
-        unsafe { real::close(fd) }
-    }
-
-    /// `fcntl(2)`: the mode is noted.
-    all fn fcntl(fd: c_int, command: c_int, argument: usize) -> c_int {
-        let call = |argument| {
-            // SAFETY: as the caller promises.
-            unsafe { real::fcntl(fd, command, argument) }
-        };
-        match command {
-            libc::F_DUPFD | libc::F_DUPFD_CLOEXEC => {
-                let new = call(argument);
-                if new >= 0 {
-                    table::duplicated(fd, new);
-                }
-                new
-            }
-            libc::F_GETFL => {
-                let flags = call(argument);
-                match table::get(fd).filter(|entry| entry.is_ours()) {
-                    Some(entry) if flags >= 0 && !entry.is_nonblocking() => flags & !libc::O_NONBLOCK,
-                    _ => flags,
-                }
-            }
-            libc::F_SETFL => {
-                let entry = table::get(fd);
-                let ours = entry.as_ref().is_some_and(|entry| entry.is_ours());
-                let kept = if ours { libc::O_NONBLOCK as usize } else { 0 };
-                let error = call(argument | kept);
-                if error == 0 && let Some(entry) = entry {
-                    entry.believe(argument & libc::O_NONBLOCK as usize != 0);
-                }
-                error
-            }
-            libc::F_SETLKW | libc::F_OFD_SETLKW if Symbol::fcntl.is_green() => {
-                offload::call(Lane::General, || call(argument))
-            }
-            _ => call(argument),
-        }
-    }
-
-    /// `fcntl64`: what `fcntl` is called where files may be large.
-    all fn fcntl64(fd: c_int, command: c_int, argument: usize) -> c_int {
-        // SAFETY: as the caller promises.
-        unsafe { fcntl(fd, command, argument) }
-    }
-
-    /// `close_range(2)`: as `close`.
-    all fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {
-        const CLOSES_NONE: c_int = libc::CLOSE_RANGE_CLOEXEC as c_int;
-        if flags & CLOSES_NONE == 0 {
-            table::forget_range(first, last);
-        }
-        // SAFETY: as the caller promises.
-        unsafe { real::close_range(first, last, flags) }
-    }
-
-    /// `ioctl(2)`: the mode is noted (`FIONBIO`).
-    all fn ioctl(fd: c_int, request: c_ulong, argument: usize) -> c_int {
-        let call = |argument| {
-            // SAFETY: as the caller promises.
-            unsafe { real::ioctl(fd, request, argument) }
-        };
-        let Some(entry) = table::get(fd).filter(|_| request == libc::FIONBIO && argument != 0) else {
-            return call(argument);
-        };
-        let wish = std::ptr::with_exposed_provenance::<c_int>(argument);
-        // SAFETY: as the caller promises.
-        let nonblocking = unsafe { wish.read() } != 0;
-        let kept: c_int = (nonblocking || entry.is_ours()).into();
-        let error = call((&raw const kept).expose_provenance());
-        if error == 0 {
-            entry.believe(nonblocking);
-        }
-        error
-    }
-
-    /// `dup(2)`: what is believed of one holds for the other.
-    all fn dup(fd: c_int) -> c_int {
-        // SAFETY: as the caller promises.
-        let new = unsafe { real::dup(fd) };
-        if new >= 0 {
-            table::duplicated(fd, new);
-        }
-        new
-    }
-
-    /// `dup2(2)`: as `dup`; the second one is closed.
-    all fn dup2(fd: c_int, other: c_int) -> c_int {
-        replace(fd, other, || {
-            // SAFETY: as the caller promises.
-            unsafe { real::dup2(fd, other) }
-        })
-    }
-
-    /// `dup3(2)`: as `dup2`.
-    all fn dup3(fd: c_int, other: c_int, flags: c_int) -> c_int {
-        replace(fd, other, || {
-            // SAFETY: as the caller promises.
-            unsafe { real::dup3(fd, other, flags) }
-        })
-    }
 }
 
 /// More than this the kernel does not take.
 const MAX_SLICES: usize = 1024;
-
-fn replace(fd: RawFd, other: RawFd, call: impl FnOnce() -> c_int) -> c_int {
-    if fd != other && flags(fd).is_ok() {
-        table::forget(other);
-    }
-    let new = call();
-    if new >= 0 && fd != other {
-        table::duplicated(fd, new);
-    }
-    new
-}
-
-/// The mode and so on of a descriptor, as the kernel has it.
-pub(crate) fn flags(fd: RawFd) -> io::Result<c_int> {
-    // SAFETY: no memory is passed.
-    result(unsafe { real::fcntl(fd, libc::F_GETFL, 0) })
-}
-
-pub(crate) fn set_flags(fd: RawFd, flags: c_int) -> io::Result<()> {
-    // SAFETY: no memory is passed.
-    result(unsafe { real::fcntl(fd, libc::F_SETFL, flags as usize) }).map(drop)
-}
 
 /// How a call without waiting ended.
 pub(crate) enum Tried {
@@ -254,7 +125,7 @@ unsafe fn read_with(
     match entry.kind {
         Kind::File => return file(fd, try_now, || call(fd)),
         _ if entry.is_nonblocking() => return pass(call(fd)),
-        Kind::Stream | Kind::Socket => {}
+        Kind::Stream | Kind::Local | Kind::Socket => {}
         Kind::Other => return returned(other(&entry, Direction::Read, symbol, try_now, call)),
     }
     if let [slice] = slices {
@@ -319,12 +190,12 @@ unsafe fn write_with(
                 // SAFETY: as the caller promises; `done` bytes of it are sent.
                 let rest = unsafe { slice.iov_base.byte_add(done) };
                 // SAFETY: as the caller promises.
-                return unsafe { net::real::send(fd, rest, bytes - done, libc::MSG_DONTWAIT) };
+                return unsafe { net::real::send(fd, rest, bytes - done, net::how_to_send(done)) };
             }
             slices.skip_to(done);
             (message.msg_iov, message.msg_iovlen) = slices.parts();
             // SAFETY: as the caller promises.
-            unsafe { net::real::sendmsg(fd, &raw const message, libc::MSG_DONTWAIT) }
+            unsafe { net::real::sendmsg(fd, &raw const message, net::how_to_send(done)) }
         });
         return match sent {
             Ok(n) => begun.cast_signed() + n,
@@ -375,7 +246,7 @@ fn done_at_once(tried: Tried) -> Option<ssize_t> {
 pub(crate) fn file(
     fd: RawFd,
     try_now: impl FnOnce(RawFd) -> Tried,
-    call: impl FnOnce() -> ssize_t,
+    call: impl Fn() -> ssize_t,
 ) -> ssize_t {
     if crate::symbol::patched() & crate::symbol::Part::Files as u32 == 0 {
         return call();
@@ -422,14 +293,6 @@ fn other(
         }
         done => done,
     }
-}
-
-/// A call that did not wait. Whoever makes it for ever starves nobody.
-fn pass(returned: ssize_t) -> ssize_t {
-    let number = errno::get();
-    lowlevel::spend_credit();
-    errno::set(number);
-    returned
 }
 
 pub(crate) fn bytes_of(slices: &[iovec]) -> usize {

@@ -40,17 +40,20 @@
 //! | net | `accept`, `accept4`, `connect`, `recv`, `recvfrom`, `recvmsg`, `recvmmsg`, `send`, `sendto`, `sendmsg`, `sendmmsg` | park |
 //! |  | `read`, `readv`, `write`, `writev` | park: sockets, pipes, terminals, eventfds |
 //! |  | `poll`, `ppoll`, `select`, `pselect`, `epoll_wait`, `epoll_pwait`, `epoll_pwait2` | park |
-//! |  | `socket`, `listen`, `setsockopt`, `close`, `close_range`, `fcntl`, `fcntl64`, `ioctl`, `dup`, `dup2`, `dup3` | noted |
+//! |  | `socket`, `listen`, `shutdown`, `setsockopt`, `close`, `close_range`, `fcntl`, `fcntl64`, `ioctl`, `dup`, `dup2`, `dup3` | noted |
 //! |  | `__read_chk`, `__recv_chk`, `__recvfrom_chk`, `__poll_chk`, `__ppoll_chk` | as those without `chk` |
 //! | locks | `pthread_mutex_lock`, `pthread_mutex_timedlock`, `pthread_mutex_clocklock`, `pthread_rwlock_rdlock`, `pthread_rwlock_wrlock`, `pthread_rwlock_timedrdlock`, `pthread_rwlock_timedwrlock`, `sem_wait`, `sem_timedwait`, `sem_clockwait` | park |
 //! |  | `pthread_cond_wait`, `pthread_cond_timedwait`, `pthread_cond_clockwait`, `pthread_barrier_wait`, `pthread_once` | park |
 //! |  | `pthread_mutex_unlock`, `pthread_rwlock_unlock`, `sem_post`, `pthread_cond_signal`, `pthread_cond_broadcast` | wake those |
 //! |  | `pthread_cond_init`, `pthread_cond_destroy`, `pthread_barrier_init`, `pthread_barrier_destroy` | noted |
-//! | processes | `waitpid`, `wait4`, `waitid` | park; for any child, or one that stops, on an OS thread of the pool |
-//! |  | `wait`, `system` | on an OS thread of the pool |
+//! | processes | `wait`, `waitpid`, `wait4`, `waitid` | park; for any child, or one that stops, they look every 16 ms |
+//! |  | `system` | on an OS thread of the pool |
 //! | dns | `getaddrinfo`, `getnameinfo` | on an OS thread of the pool, in a lane of its own |
 //! | files | `read`, `readv`, `write`, `writev`, `pread`, `pwrite`, `preadv`, `pwritev`, and with `64` | what is in memory at once, the rest on an OS thread of the pool |
-//! |  | `fsync`, `fdatasync`, `flock`, `copy_file_range`, `sendfile`, `sendfile64`, `splice`, `fcntl` that locks | on an OS thread of the pool |
+//! |  | `sendfile`, `sendfile64` | to a file on an OS thread of the pool; otherwise read there, and written as by `write` |
+//! |  | `splice` | parks until both sides are ready, and then on an OS thread of the pool |
+//! |  | `fsync`, `fdatasync`, `copy_file_range` | on an OS thread of the pool |
+//! |  | `flock`, `fcntl` that locks | ask every 10 ms, in no order; that locks of processes wait for each other in a circle is not found out |
 //!
 //! With the futex, which greenrt always answers, that makes std's `thread`, `sync`, `net`, `io`,
 //! `process` and `fs`.
@@ -72,28 +75,33 @@
 //! `errno` is the green thread's. Descriptors stay in the mode in which they are, but for listening
 //! sockets, for which see [`Patch::net`]. A call on one in non-blocking mode does not wait, so the
 //! descriptors of mio and tokio are not disturbed. Timeouts of sockets hold, partial results are what
-//! blocking mode has. No call is ended by a signal (`EINTR`): the signal's handler runs on whichever
-//! OS thread it comes to, and should do no more than set a flag or write to a pipe that has room.
+//! blocking mode has. No call is ended by a signal (`EINTR`), but `ppoll` and `pselect` by one that their
+//! mask lets come: the signal's handler runs on whichever OS thread it comes to, and should do no more
+//! than set a flag, post to a semaphore or write to a pipe that has room.
+//!
+//! Where a descriptor is closed, or replaced by `dup2`, while green threads wait for it, which libc leaves
+//! open, they fail with `EBADF`, and never take what comes to the next one of the same number.
 //!
 //! The child of a `fork` has libc as it was: its one thread may block.
 //!
 //! # Crates
 //!
 //! Tried as they are, on one worker and on two (`tests/crates`); where others on the same worker must
-//! run for the test to end, or a ticker does, and no OS thread is added.
+//! run for the test to end, or a ticker does, and no OS thread is started but those of the pool.
 //!
 //! | crate | what was tried |
 //! |---|---|
 //! | ureq, tiny_http | 20 clients and a server with four threads |
 //! | reqwest's blocking client | the same; it runs tokio on a thread of its own, which is green |
+//! | redis | 200 clients of Redis' server; `BLPOP`, subscriptions, pipelines, timeouts |
 //! | tungstenite | a thread for each connection |
 //! | rustls; native-tls, which is OpenSSL, in C | 10 clients and a thread for each at the server |
-//! | postgres | queries of PostgreSQL's server; it runs tokio inside |
+//! | postgres | 30 clients of PostgreSQL's server; it runs tokio inside |
 //! | rusqlite, which is SQLite, in C | eight threads write to one database and wait for its lock |
 //! | parking_lot, crossbeam-channel | locks, conditions, `select!` |
 //! | rayon | works; its threads are green, so they compute on the workers, and take turns there |
 //! | tokio, on one thread | inside of green threads, which park in its `epoll_wait` |
-//! | tokio, on several | on green threads; and on OS threads, by [`os_threads`], undisturbed |
+//! | tokio, on several | on green threads; and on as many OS threads as it is told to have, by [`os_threads`], undisturbed |
 //!
 //! # Cancellation
 //!
@@ -110,7 +118,11 @@
 
 #![expect(unsafe_code, reason = "stands in for functions of libc")]
 
+mod attributes;
 mod barrier;
+mod condition;
+mod copy;
+mod descriptor;
 mod dns;
 mod errno;
 mod file;
@@ -123,6 +135,7 @@ mod poll;
 mod process;
 mod pthread;
 mod sleep;
+mod socket;
 mod symbol;
 mod table;
 

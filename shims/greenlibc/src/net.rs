@@ -1,4 +1,4 @@
-//! Sockets.
+//! Sending and receiving on sockets.
 //!
 //! What reads and writes asks the kernel not to wait, and parks when it would have. A write to a stream
 //! goes on until all of it is written, as one in blocking mode does, or fails; what was written before
@@ -11,78 +11,16 @@ use std::os::fd::RawFd;
 use std::ptr;
 use std::sync::Arc;
 
-use greenrt::lowlevel::{self, Lane};
+use greenrt::lowlevel::{self, Pause};
 use libc::{mmsghdr, msghdr, size_t, sockaddr, socklen_t, ssize_t, timespec};
 
-use crate::errno::{self, result, returned};
-use crate::io::{Slices, flags, set_flags};
-use crate::offload;
-use crate::symbol::{Symbol, interpose};
+use crate::errno::{pass, result, returned};
+use crate::io::Slices;
+use crate::poll;
+use crate::symbol::interpose;
 use crate::table::{self, Direction, Entry, Kind, Number};
 
 interpose! {
-    /// `socket(2)`.
-    all fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int {
-        // SAFETY: as the caller promises.
-        let fd = unsafe { real::socket(domain, kind, protocol) };
-        if fd >= 0 {
-            if lowlevel::in_user_code() {
-                let nonblocking = kind & libc::SOCK_NONBLOCK != 0;
-                let kind = kind & !(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC);
-                let kind = if kind == libc::SOCK_STREAM { Kind::Stream } else { Kind::Socket };
-                table::opened(fd, kind, nonblocking);
-            } else {
-                table::forget(fd);
-            }
-        }
-        fd
-    }
-
-    /// `listen(2)`, with the longest backlog that the system allows if at least 128 is asked for, as
-    /// std does: a burst of clients overflows that.
-    all fn listen(fd: c_int, backlog: c_int) -> c_int {
-        let backlog = if backlog >= 128 { c_int::MAX } else { backlog };
-        // SAFETY: as the caller promises.
-        let error = unsafe { real::listen(fd, backlog) };
-        if error == 0 && let Some(entry) = table::entry(fd) {
-            entry.listens();
-        }
-        error
-    }
-
-    /// `accept(2)`: parks.
-    all fn accept(fd: c_int, address: *mut sockaddr, bytes: *mut socklen_t) -> c_int {
-        accept_with(fd, 0, Symbol::accept, || {
-            // SAFETY: as the caller promises.
-            unsafe { real::accept(fd, address, bytes) }
-        })
-    }
-
-    /// `accept4(2)`: parks.
-    all fn accept4(
-        fd: c_int,
-        address: *mut sockaddr,
-        bytes: *mut socklen_t,
-        flags: c_int,
-    ) -> c_int {
-        accept_with(fd, flags, Symbol::accept4, || {
-            // SAFETY: as the caller promises.
-            unsafe { real::accept4(fd, address, bytes, flags) }
-        })
-    }
-
-    /// `connect(2)`: parks until connected.
-    green fn connect(fd: c_int, address: *const sockaddr, bytes: socklen_t) -> c_int {
-        let call = || {
-            // SAFETY: as the caller promises.
-            unsafe { real::connect(fd, address, bytes) }
-        };
-        match blocking(fd, 0) {
-            Some(entry) => returned(connect_to(&entry, call)),
-            None => call(),
-        }
-    }
-
     /// `recv(2)`: parks.
     green fn recv(fd: c_int, buffer: *mut c_void, bytes: size_t, flags: c_int) -> ssize_t {
         let Some(entry) = blocking(fd, flags) else {
@@ -141,7 +79,7 @@ interpose! {
             // SAFETY: as the caller promises; `done` bytes of it are sent.
             let rest = unsafe { bytes.byte_add(done) };
             // SAFETY: as the caller promises.
-            unsafe { real::send(fd, rest, n - done, flags | libc::MSG_DONTWAIT) }
+            unsafe { real::send(fd, rest, n - done, flags | how_to_send(done)) }
         }))
     }
 
@@ -161,7 +99,7 @@ interpose! {
         returned(transmit(&entry, n, |fd, done| {
             // SAFETY: as the caller promises; `done` bytes of it are sent.
             let rest = unsafe { bytes.byte_add(done) };
-            let flags = flags | libc::MSG_DONTWAIT;
+            let flags = flags | how_to_send(done);
             // SAFETY: as the caller promises.
             unsafe { real::sendto(fd, rest, n - done, flags, address, address_bytes) }
         }))
@@ -187,7 +125,7 @@ interpose! {
             }
             (rest.msg_iov, rest.msg_iovlen) = slices.parts();
             // SAFETY: as the caller promises; the slices are what is left of the caller's.
-            unsafe { real::sendmsg(fd, &raw const rest, flags | libc::MSG_DONTWAIT) }
+            unsafe { real::sendmsg(fd, &raw const rest, flags | how_to_send(done)) }
         }))
     }
 
@@ -204,9 +142,9 @@ interpose! {
             // SAFETY: as the caller promises.
             return pass(unsafe { real::recvmmsg(fd, messages, n, flags, timeout) });
         };
-        let timeout = entry.timeout(Direction::Read);
-        returned(table::wait(&entry, Direction::Read, timeout, |fd| {
-            let flags = flags & !libc::MSG_WAITFORONE | libc::MSG_DONTWAIT;
+        returned(receive_packet(&entry, flags & !libc::MSG_WAITFORONE, |fd, flags| {
+            // One, if there is no flag that keeps it from waiting.
+            let n = if flags & libc::MSG_DONTWAIT == 0 { n.min(1) } else { n };
             // SAFETY: as the caller promises.
             result(unsafe { real::recvmmsg(fd, messages, n, flags, ptr::null_mut()) })
         }))
@@ -218,65 +156,21 @@ interpose! {
             // SAFETY: as the caller promises.
             return pass(unsafe { real::sendmmsg(fd, messages, n, flags) });
         };
-        let timeout = entry.timeout(Direction::Write);
-        returned(table::wait(&entry, Direction::Write, timeout, |fd| {
+        returned(send_packet(&entry, |fd| {
             // SAFETY: as the caller promises.
             result(unsafe { real::sendmmsg(fd, messages, n, flags | libc::MSG_DONTWAIT) })
         }))
-    }
-
-    /// `setsockopt(2)`: timeouts are noted.
-    all fn setsockopt(
-        fd: c_int,
-        level: c_int,
-        name: c_int,
-        value: *const c_void,
-        bytes: socklen_t,
-    ) -> c_int {
-        // SAFETY: as the caller promises.
-        let error = unsafe { real::setsockopt(fd, level, name, value, bytes) };
-        // Both forms of both timeouts, or something else.
-        if level == libc::SOL_SOCKET && matches!(name, 20 | 21 | 66 | 67)
-            && let Some(entry) = table::get(fd)
-        {
-            entry.forget_timeouts();
-        }
-        error
     }
 }
 
 /// The entry of a descriptor on which a call should park; `None`: the kernel's answer is right, because
 /// it will not wait, or cannot be helped.
 #[inline]
-fn blocking(fd: RawFd, flags: c_int) -> Option<Arc<Entry>> {
+pub(crate) fn blocking(fd: RawFd, flags: c_int) -> Option<Arc<Entry>> {
     if flags & libc::MSG_DONTWAIT != 0 {
         return None;
     }
     table::entry(fd).filter(|entry| entry.is_socket() && !entry.is_nonblocking())
-}
-
-/// A call that did not wait. Whoever makes it for ever starves nobody.
-#[inline]
-fn pass<R>(returned: R) -> R {
-    let number = errno::get();
-    lowlevel::spend_credit();
-    errno::set(number);
-    returned
-}
-
-/// What a socket is.
-pub(crate) fn kind(fd: RawFd) -> Kind {
-    let mut kind: c_int = 0;
-    let mut bytes = size_of::<c_int>() as socklen_t;
-    let place: *mut c_void = (&raw mut kind).cast();
-    // SAFETY: there is room for what is asked.
-    let error =
-        unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_TYPE, place, &raw mut bytes) };
-    if error == 0 && kind == libc::SOCK_STREAM {
-        Kind::Stream
-    } else {
-        Kind::Socket
-    }
 }
 
 /// Receives by `call`, which is told how much is there already, and its flags.
@@ -288,8 +182,13 @@ pub(crate) fn receive(
     mut call: impl FnMut(RawFd, usize, c_int) -> ssize_t,
 ) -> io::Result<ssize_t> {
     let timeout = entry.timeout(Direction::Read);
-    let to_the_end = flags & libc::MSG_WAITALL != 0 && entry.kind == Kind::Stream;
+    let to_the_end = flags & libc::MSG_WAITALL != 0 && entry.is_stream();
     let simple = flags & !(libc::MSG_WAITALL | libc::MSG_NOSIGNAL) == 0;
+    entry.kept_error()?;
+    if entry.kind == Kind::Socket {
+        let call = |fd, flags| result(call(fd, 0, flags));
+        return receive_packet(entry, flags, call);
+    }
     let mut done = 0;
     loop {
         let at = done;
@@ -299,8 +198,9 @@ pub(crate) fn receive(
                 fd,
                 at,
                 flags & !libc::MSG_WAITALL | libc::MSG_DONTWAIT,
-            ))?;
-            Ok(n.cast_unsigned())
+            ));
+            n.map(isize::cast_unsigned)
+                .inspect_err(|error| keep_error(entry, at, error))
         };
         let came = lowlevel::interrupts_as_errors(|| {
             if simple && entry.kind == Kind::Stream && bytes != usize::MAX {
@@ -321,6 +221,76 @@ pub(crate) fn receive(
     }
 }
 
+/// After a part was done its number is returned, and an error of the socket is for the next call.
+fn keep_error(entry: &Entry, done: usize, error: &io::Error) {
+    if done > 0 {
+        entry.keep_error(error);
+    }
+}
+
+/// Receives a packet by `call`, which is told the flags.
+fn receive_packet<R>(
+    entry: &Entry,
+    flags: c_int,
+    mut call: impl FnMut(RawFd, c_int) -> io::Result<R>,
+) -> io::Result<R> {
+    let timeout = entry.timeout(Direction::Read);
+    let mut is_first = true;
+    table::wait(entry, Direction::Read, timeout, |fd| {
+        let error = match call(fd, flags | libc::MSG_DONTWAIT) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => error,
+            done => return done,
+        };
+        if is_deaf(entry, fd, mem::replace(&mut is_first, false)) {
+            // This one does not wait either then, and says that it is the end.
+            return call(fd, flags);
+        }
+        Err(error)
+    })
+}
+
+/// Whether a socket that has nothing to read was shut down for reading.
+pub(crate) fn is_deaf(entry: &Entry, fd: RawFd, is_first: bool) -> bool {
+    // Woken for nothing: perhaps it was, through a duplicate.
+    if !is_first && poll::is_ready(fd, libc::POLLRDHUP) {
+        entry.was_deafened();
+    }
+    entry.is_deaf()
+}
+
+/// Sends packets by `call`.
+///
+/// There may be no room for two reasons: the socket's own buffer is full, or the queue of the receiver, of
+/// which nothing tells when there is room again unless the two are connected.
+fn send_packet<R>(entry: &Entry, mut call: impl FnMut(RawFd) -> io::Result<R>) -> io::Result<R> {
+    let mut pause = Pause::new(entry.timeout(Direction::Write));
+    loop {
+        let sent = table::wait(entry, Direction::Write, pause.left(), |fd| match call(fd) {
+            Err(error)
+                if error.kind() == io::ErrorKind::WouldBlock
+                    && poll::is_ready(fd, libc::POLLOUT) =>
+            {
+                Ok(None)
+            }
+            sent => sent.map(Some),
+        })?;
+        match sent {
+            Some(sent) => return Ok(sent),
+            None if lowlevel::interrupts_as_errors(|| Ok(pause.wait()))? => {}
+            None => return Err(io::Error::from_raw_os_error(libc::EAGAIN)),
+        }
+    }
+}
+
+/// How to send, when `done` bytes are sent already: a peer that has gone meanwhile is the next call's
+/// to be told of, and to have the signal for.
+pub(crate) fn how_to_send(done: usize) -> c_int {
+    match done {
+        0 => libc::MSG_DONTWAIT,
+        _ => libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
+    }
+}
+
 /// Sends `bytes` by `call`, which is told how much is sent already.
 #[inline]
 pub(crate) fn transmit(
@@ -329,133 +299,28 @@ pub(crate) fn transmit(
     mut call: impl FnMut(RawFd, usize) -> ssize_t,
 ) -> io::Result<ssize_t> {
     let timeout = entry.timeout(Direction::Write);
+    entry.kept_error()?;
+    if entry.kind == Kind::Socket {
+        return send_packet(entry, |fd| result(call(fd, 0)));
+    }
     let mut done = 0;
     loop {
         let at = done;
-        let mut once = |number: &Number| Ok(result(call(number.get()?, at))?.cast_unsigned());
+        let mut once = |number: &Number| {
+            let n = result(call(number.get()?, at));
+            n.map(isize::cast_unsigned)
+                .inspect_err(|error| keep_error(entry, at, error))
+        };
         let sent = lowlevel::interrupts_as_errors(|| {
-            if entry.kind == Kind::Stream {
-                entry.io.write_stream_with(timeout, bytes - at, &mut once)
-            } else {
-                entry.io.write_with(timeout, &mut once)
-            }
+            entry.io.write_stream_with(timeout, bytes - at, &mut once)
         });
         match sent {
             Ok(n) => done += n,
             Err(error) if done == 0 => return Err(error),
             Err(_) => return Ok(done.cast_signed()),
         }
-        if done >= bytes || entry.kind != Kind::Stream || done == at {
+        if done >= bytes || done == at {
             return Ok(done.cast_signed());
         }
     }
-}
-
-/// Accepts by `call`.
-fn accept_with(fd: RawFd, flags: c_int, symbol: Symbol, call: impl Fn() -> c_int) -> c_int {
-    if !symbol.is_green() {
-        return accept_off(fd, call);
-    }
-    let Some(entry) = table::entry(fd).filter(|entry| entry.is_socket()) else {
-        return call();
-    };
-    let nonblocking = flags & libc::SOCK_NONBLOCK != 0;
-    if entry.is_nonblocking() {
-        let new = pass(call());
-        if new >= 0 {
-            table::accepted(new, &entry, nonblocking);
-        }
-        return new;
-    }
-    let can_try = entry.make_nonblocking();
-    let timeout = entry.timeout(Direction::Read);
-    let new = table::wait(&entry, Direction::Read, timeout, |fd| {
-        // Another process may be faster; then the worker waits for the next client.
-        if !can_try && !crate::poll::is_ready(fd, libc::POLLIN) {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        if !can_try {
-            symbol.blocks();
-        }
-        result(call())
-    });
-    if let Ok(new) = new {
-        table::accepted(new, &entry, nonblocking);
-    }
-    returned(new)
-}
-
-/// On a thread that is not green: the socket may be in non-blocking mode for our sake.
-fn accept_off(fd: RawFd, call: impl Fn() -> c_int) -> c_int {
-    let entry = table::get(fd).filter(|entry| entry.is_ours() && !entry.is_nonblocking());
-    loop {
-        let new = call();
-        if new >= 0 {
-            table::forget(new);
-            return new;
-        }
-        let Some(entry) = &entry else { return new };
-        if errno::get() != libc::EAGAIN {
-            return new;
-        }
-        let timeout = entry.timeout(Direction::Read);
-        if !crate::poll::block(fd, libc::POLLIN, timeout) {
-            errno::set(libc::EAGAIN);
-            return -1;
-        }
-    }
-}
-
-/// Connects by `call`.
-fn connect_to(entry: &Entry, call: impl Fn() -> c_int) -> io::Result<c_int> {
-    let fd = entry.io.get_ref().get()?;
-    let before = flags(fd)?;
-    // For as long as the call takes, which begins to connect and no more.
-    set_flags(fd, before | libc::O_NONBLOCK)?;
-    let begun = result(call());
-    set_flags(fd, before)?;
-    let error = match begun {
-        Ok(done) => {
-            lowlevel::spend_credit();
-            return Ok(done);
-        }
-        Err(error) => error,
-    };
-    match error.raw_os_error() {
-        Some(libc::EINPROGRESS | libc::EALREADY) => {}
-        // In the Unix domain: too many wait to be accepted, and nothing tells when that is over.
-        Some(libc::EAGAIN) => {
-            let call = || (call(), errno::get());
-            let (done, number) = offload::call(Lane::General, call);
-            errno::set(number);
-            return result(done);
-        }
-        _ => return Err(error),
-    }
-    let timeout = entry.timeout(Direction::Write);
-    let waited = lowlevel::interrupts_as_errors(|| entry.io.wait_connected(timeout));
-    if let Err(error) = waited {
-        let timed_out = timeout.is_some() && error.raw_os_error() == Some(libc::ETIMEDOUT);
-        return Err(if timed_out {
-            io::Error::from_raw_os_error(libc::EINPROGRESS)
-        } else {
-            error
-        });
-    }
-    let fd = entry.io.get_ref().get()?;
-    match pending_error(fd) {
-        0 => Ok(0),
-        number => Err(io::Error::from_raw_os_error(number)),
-    }
-}
-
-/// The error that a socket has to tell, which is none afterwards.
-fn pending_error(fd: RawFd) -> c_int {
-    let mut number: c_int = 0;
-    let mut bytes = mem::size_of::<c_int>() as socklen_t;
-    let place: *mut c_void = (&raw mut number).cast();
-    // SAFETY: there is room for what is asked.
-    let error =
-        unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_ERROR, place, &raw mut bytes) };
-    if error == 0 { number } else { errno::get() }
 }

@@ -2,7 +2,7 @@
 
 use greenrt::lowlevel::{self, Lane};
 
-use crate::errno;
+use crate::errno::{self, Returned};
 
 /// Arguments of the caller's, which waits until the call has returned.
 struct Lent<F>(F);
@@ -11,19 +11,24 @@ struct Lent<F>(F);
 // nothing that belongs to a thread but `errno`.
 unsafe impl<F> Send for Lent<F> {}
 
-impl<F: FnOnce() -> R, R> Lent<F> {
-    fn call(self) -> R {
+impl<F: Fn() -> R, R> Lent<F> {
+    fn call(&self) -> R {
         (self.0)()
     }
 }
 
-/// Makes a call of libc's in `lane`; `errno` is that of the call.
-pub(crate) fn call<R: Send>(lane: Lane, f: impl FnOnce() -> R) -> R {
+/// Makes a call of libc's in `lane`; `errno` is that of the call, which is made again if a signal ends it.
+pub(crate) fn call<R: Returned + Send>(lane: Lane, f: impl Fn() -> R) -> R {
     let lent = Lent(f);
     let (returned, number) = lowlevel::offload_borrowing(lane, move || {
-        errno::set(0);
-        let returned = lent.call();
-        (returned, errno::get())
+        loop {
+            errno::set(0);
+            let returned = lent.call();
+            let number = errno::get();
+            if !returned.has_failed() || number != libc::EINTR {
+                return (returned, number);
+            }
+        }
     });
     if number != 0 {
         errno::set(number);

@@ -10,11 +10,10 @@ use std::mem;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
-use greenrt::lowlevel::{self, Io, Lane};
+use greenrt::lowlevel::{self, Io, Pause};
 use libc::{epoll_event, fd_set, nfds_t, pollfd, sigset_t, timespec, timeval};
 
-use crate::errno::{result, returned};
-use crate::offload;
+use crate::errno::{self, result, returned};
 use crate::sleep;
 use crate::symbol::{Symbol, interpose};
 use crate::table::{self, Direction};
@@ -23,16 +22,12 @@ interpose! {
     /// `poll(2)`: parks.
     green fn poll(fds: *mut pollfd, n: nfds_t, timeout: c_int) -> c_int {
         let limit = u64::try_from(timeout).ok().map(Duration::from_millis);
-        let look = || {
+        let look = || uninterrupted(|| {
             // SAFETY: as the caller promises.
             unsafe { real::poll(fds, n, 0) }
-        };
-        let block = || {
-            // SAFETY: as the caller promises, who waits.
-            unsafe { real::poll(fds, n, timeout) }
-        };
+        });
         // SAFETY: as the caller promises.
-        unsafe { poll_with(fds, n, limit, look, block) }
+        unsafe { poll_with(fds, n, limit, look) }
     }
 
     /// `ppoll(2)`: parks, and has the mask of signals when it looks, but not while it waits.
@@ -42,22 +37,19 @@ interpose! {
         timeout: *const timespec,
         mask: *const sigset_t,
     ) -> c_int {
-        let block = || {
-            // SAFETY: as the caller promises, who waits.
-            unsafe { real::ppoll(fds, n, timeout, mask) }
-        };
         // SAFETY: as the caller promises.
         let limit = unsafe { sleep::duration(timeout) };
         if !timeout.is_null() && limit.is_none() {
-            return block();
+            // SAFETY: as the caller promises; it is an error.
+            return unsafe { real::ppoll(fds, n, timeout, mask) };
         }
-        let look = || {
+        let look = || uninterrupted_but_by(mask, || {
             let now = timespec { tv_sec: 0, tv_nsec: 0 };
             // SAFETY: as the caller promises.
             unsafe { real::ppoll(fds, n, &raw const now, mask) }
-        };
+        });
         // SAFETY: as the caller promises.
-        unsafe { poll_with(fds, n, limit, look, block) }
+        unsafe { poll_with(fds, n, limit, look) }
     }
 
     /// `select(2)`: parks. What is left of the time is not told.
@@ -88,10 +80,10 @@ interpose! {
         };
         // SAFETY: as the caller promises.
         unsafe {
-            select_with(n, [read, write, except], limit, || {
+            select_with(n, [read, write, except], limit, || uninterrupted(|| {
                 let mut now = timeval { tv_sec: 0, tv_usec: 0 };
                 block(&raw mut now)
-            })
+            }))
         }
     }
 
@@ -115,10 +107,10 @@ interpose! {
         }
         // SAFETY: as the caller promises.
         unsafe {
-            select_with(n, [read, write, except], limit, || {
+            select_with(n, [read, write, except], limit, || uninterrupted_but_by(mask, || {
                 let now = timespec { tv_sec: 0, tv_nsec: 0 };
                 block(&raw const now)
-            })
+            }))
         }
     }
 
@@ -178,6 +170,25 @@ pub(crate) fn is_ready(fd: RawFd, events: i16) -> bool {
     unsafe { real::poll(&raw mut one, 1, 0) > 0 }
 }
 
+/// Looks again where a signal was found instead of something that is ready.
+fn uninterrupted(look: impl Fn() -> c_int) -> c_int {
+    loop {
+        let n = look();
+        if n >= 0 || errno::get() != libc::EINTR {
+            return n;
+        }
+    }
+}
+
+/// As `uninterrupted`, but for signals that a mask lets come, which is what it is for.
+fn uninterrupted_but_by(mask: *const sigset_t, look: impl Fn() -> c_int) -> c_int {
+    if mask.is_null() {
+        uninterrupted(look)
+    } else {
+        look()
+    }
+}
+
 /// Blocks the OS thread until a descriptor is ready. `false`: the time is up.
 pub(crate) fn block(fd: RawFd, events: i16, timeout: Option<Duration>) -> bool {
     let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
@@ -220,13 +231,12 @@ fn looked(answer: c_int) -> io::Result<c_int> {
 
 /// # Safety
 ///
-/// There are `n` descriptors at `fds`. `look` asks without waiting, `block` makes the call as it is.
+/// There are `n` descriptors at `fds`. `look` asks without waiting.
 unsafe fn poll_with(
     fds: *mut pollfd,
     n: nfds_t,
     limit: Option<Duration>,
     look: impl Fn() -> c_int,
-    block: impl Fn() -> c_int,
 ) -> c_int {
     let first = look();
     if first != 0 || limit == Some(Duration::ZERO) {
@@ -243,16 +253,11 @@ unsafe fn poll_with(
         .iter()
         .filter(|one| one.fd >= 0)
         .map(|one| (one.fd, one.events));
-    wait_for(&fds.collect::<Vec<_>>(), limit, look, block)
+    wait_for(&fds.collect::<Vec<_>>(), limit, look)
 }
 
 /// Waits until `look` finds something.
-fn wait_for(
-    fds: &[(RawFd, i16)],
-    limit: Option<Duration>,
-    look: impl Fn() -> c_int,
-    block: impl Fn() -> c_int,
-) -> c_int {
+fn wait_for(fds: &[(RawFd, i16)], limit: Option<Duration>, look: impl Fn() -> c_int) -> c_int {
     if let ([], Some(limit)) = (fds, limit) {
         sleep::park(limit);
         return 0;
@@ -278,8 +283,21 @@ fn wait_for(
                 lowlevel::interrupts_as_errors(|| epoll.read_with(limit, |_| looked(look())));
             returned(none_if_timed_out(answer))
         }
-        // Without one it is waited for on an OS thread.
-        Err(_) => offload::call(Lane::General, block),
+        // Without one nothing tells when to look.
+        Err(_) => {
+            let mut pause = Pause::new(limit);
+            loop {
+                let n = look();
+                if n != 0 {
+                    return n;
+                }
+                match lowlevel::interrupts_as_errors(|| Ok(pause.wait())) {
+                    Ok(true) => {}
+                    Ok(false) => return 0,
+                    Err(error) => return returned(Err(error)),
+                }
+            }
+        }
     }
 }
 
@@ -353,20 +371,7 @@ unsafe fn select_with(
             fds.push((fd, events));
         }
     }
-    // On an OS thread that has nothing else to do.
-    let look = &look;
-    let block = || {
-        let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
-        loop {
-            let n = look();
-            if n != 0 || deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-                return n;
-            }
-            // SAFETY: no conditions.
-            unsafe { libc::usleep(1000) };
-        }
-    };
-    wait_for(&fds, limit, look, block)
+    wait_for(&fds, limit, look)
 }
 
 /// Waits on the user's own epoll.

@@ -1,31 +1,32 @@
-//! Waiting for children: a descriptor of the process (`pidfd`) becomes readable when it ends.
+//! Waiting for children.
 //!
-//! Whoever waits for any child, or for one that stops, is served by an OS thread of the pool: there is
-//! no descriptor for that. Starting a child is left alone; what std reads from it until it runs is a
-//! pipe, and parks.
+//! What has become of a child is looked at without waiting, and greenrt tells when to look again
+//! (`greenrt::lowlevel::process::wait_for`): for the end of one child its descriptor (`pidfd`) becomes
+//! readable; for any child, a group, or one that stops there is nothing of the kind, and it is looked
+//! again and again. Starting a child is left alone; what std reads from it until it runs is a pipe, and
+//! parks.
 
 use std::ffi::{c_char, c_int};
 use std::io;
 use std::mem;
-use std::os::fd::{FromRawFd, OwnedFd};
 
-use greenrt::lowlevel::{self, Io, Lane};
+use greenrt::lowlevel::process::{self, States, Which};
+use greenrt::lowlevel::{self, Lane};
 use libc::{id_t, idtype_t, pid_t, rusage, siginfo_t};
 
-use crate::errno::{self, result, returned};
+use crate::errno::{pass, result, returned};
 use crate::offload;
 use crate::symbol::interpose;
+use crate::table::{self, Direction};
 
 interpose! {
-    /// `wait(2)`: on an OS thread of the pool.
+    /// `wait(2)`: parks.
     green fn wait(status: *mut c_int) -> pid_t {
-        offload::call(Lane::General, || {
-            // SAFETY: as the caller promises, who waits.
-            unsafe { real::wait(status) }
-        })
+        // SAFETY: as the caller promises.
+        unsafe { waitpid(-1, status, 0) }
     }
 
-    /// `waitpid(2)`: parks, for one child.
+    /// `waitpid(2)`: parks.
     green fn waitpid(pid: pid_t, status: *mut c_int, options: c_int) -> pid_t {
         wait_for(pid, options, |options| {
             // SAFETY: as the caller promises, who waits.
@@ -33,7 +34,7 @@ interpose! {
         })
     }
 
-    /// `wait4(2)`: parks, for one child.
+    /// `wait4(2)`: parks.
     green fn wait4(pid: pid_t, status: *mut c_int, options: c_int, usage: *mut rusage) -> pid_t {
         wait_for(pid, options, |options| {
             // SAFETY: as the caller promises, who waits.
@@ -41,7 +42,7 @@ interpose! {
         })
     }
 
-    /// `waitid(2)`: parks, for one child.
+    /// `waitid(2)`: parks.
     green fn waitid(kind: idtype_t, id: id_t, info: *mut siginfo_t, options: c_int) -> c_int {
         // SAFETY: all zero is one.
         let none: siginfo_t = unsafe { mem::zeroed() };
@@ -51,7 +52,7 @@ interpose! {
             // SAFETY: as the caller promises, who waits; or ours.
             unsafe { real::waitid(kind, id, place, options) }
         };
-        // A number, if it ended; 0: not yet.
+        // A number, if something has become of it; 0: not yet.
         let look = |options| {
             // SAFETY: the caller's, or ours.
             unsafe { place.write(none) };
@@ -64,19 +65,36 @@ interpose! {
             // SAFETY: written by the call, for a child, or zero.
             unsafe { info.si_pid() }
         };
-        let only_its_end = options & !(libc::WNOHANG | libc::WNOWAIT) == libc::WEXITED;
-        let answer = match kind {
-            _ if options & libc::WNOHANG != 0 => return call(options),
-            libc::P_PID if only_its_end => wait_for_one(id.cast_signed(), options, look),
-            libc::P_PIDFD if only_its_end => match crate::table::entry(id.cast_signed()) {
+        let which = match kind {
+            libc::P_ALL => Which::Any,
+            libc::P_PID => Which::Process(id),
+            libc::P_PGID if id == 0 => Which::Group(own_group()),
+            libc::P_PGID => Which::Group(id),
+            libc::P_PIDFD => Which::Descriptor(id.cast_signed()),
+            _ => return call(options),
+        };
+        const KNOWN: c_int = libc::WNOWAIT | libc::WEXITED | libc::WSTOPPED | libc::WCONTINUED;
+        if options & libc::WNOHANG != 0 {
+            return pass(call(options));
+        }
+        let states = States {
+            ended: options & libc::WEXITED != 0,
+            stopped: options & libc::WSTOPPED != 0,
+            continued: options & libc::WCONTINUED != 0,
+        };
+        if options & !KNOWN != 0 {
+            return offload::call(Lane::General, || call(options));
+        }
+        let answer = match which {
+            // The user's own descriptor tells.
+            Which::Descriptor(fd) if states == States::ENDED => match table::entry(fd) {
                 Some(entry) => {
-                    let direction = crate::table::Direction::Read;
                     let look = |_| looked(look(options | libc::WNOHANG));
-                    returned(crate::table::wait(&entry, direction, None, look))
+                    returned(table::wait(&entry, Direction::Read, None, look))
                 }
                 None => return call(options),
             },
-            _ => return offload::call(Lane::General, || call(options)),
+            which => wait_until(which, states, || look(options | libc::WNOHANG)),
         };
         if answer < 0 { answer } else { 0 }
     }
@@ -93,41 +111,48 @@ interpose! {
 /// As `waitpid`.
 fn wait_for(pid: pid_t, options: c_int, call: impl Fn(c_int) -> pid_t) -> pid_t {
     if options & libc::WNOHANG != 0 {
-        let answer = call(options);
-        let number = errno::get();
-        lowlevel::spend_credit();
-        errno::set(number);
-        return answer;
+        return pass(call(options));
     }
-    if pid <= 0 || options & (libc::WUNTRACED | libc::WCONTINUED) != 0 {
+    if options & !(libc::WUNTRACED | libc::WCONTINUED) != 0 {
+        // Children of other kinds, or of one thread.
         return offload::call(Lane::General, || call(options));
     }
-    wait_for_one(pid, options, call)
-}
-
-/// Waits for the end of one child.
-fn wait_for_one(pid: pid_t, options: c_int, call: impl Fn(c_int) -> pid_t) -> pid_t {
-    let look = || looked(call(options | libc::WNOHANG));
-    match look() {
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-        answer => return returned(answer),
-    }
-    // SAFETY: no memory is passed.
-    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
-    let Ok(fd) = c_int::try_from(fd)
-        .map_err(drop)
-        .and_then(|fd| result(fd).map_err(drop))
-    else {
-        return offload::call(Lane::General, || call(options));
+    let which = match pid {
+        1.. => Which::Process(pid.cast_unsigned()),
+        0 => Which::Group(own_group()),
+        -1 => Which::Any,
+        _ => Which::Group(pid.unsigned_abs()),
     };
-    // SAFETY: new, and nobody else's.
-    let io = Io::new(unsafe { OwnedFd::from_raw_fd(fd) });
-    returned(lowlevel::interrupts_as_errors(|| {
-        io.read_with(None, |_| look())
-    }))
+    let states = States {
+        ended: true,
+        stopped: options & libc::WUNTRACED != 0,
+        continued: options & libc::WCONTINUED != 0,
+    };
+    wait_until(which, states, || call(options | libc::WNOHANG))
 }
 
-/// An answer; `WouldBlock`: the child has not ended.
+/// Waits until `take` has something to tell; 0: nothing yet.
+fn wait_until(which: Which, states: States, take: impl Fn() -> pid_t) -> pid_t {
+    loop {
+        match take() {
+            0 => {}
+            taken => return pass(taken),
+        }
+        // Another one may be faster to take what there is.
+        let waited =
+            lowlevel::interrupts_as_errors(|| process::wait_for(which, states, true, None));
+        if let Err(error) = waited {
+            return returned(Err(error));
+        }
+    }
+}
+
+fn own_group() -> u32 {
+    // SAFETY: no conditions.
+    unsafe { libc::getpgrp() }.cast_unsigned()
+}
+
+/// An answer; `WouldBlock`: nothing has become of the child yet.
 fn looked(answer: pid_t) -> io::Result<pid_t> {
     match result(answer)? {
         0 => Err(io::ErrorKind::WouldBlock.into()),

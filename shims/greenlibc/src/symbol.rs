@@ -98,20 +98,20 @@ macro_rules! symbols {
 symbols! {
     Threads:
         pthread::pthread_create pthread::pthread_join pthread::pthread_tryjoin_np
-        pthread::pthread_detach pthread::pthread_self pthread::pthread_setname_np
-        pthread::pthread_getname_np pthread::pthread_kill pthread::sigaltstack pthread::pthread_exit
-        pthread::pthread_timedjoin_np pthread::pthread_clockjoin_np pthread::pthread_cancel
-        pthread::pthread_getcpuclockid pthread::pthread_setaffinity_np
-        pthread::pthread_getaffinity_np pthread::pthread_setschedparam
-        pthread::pthread_getschedparam pthread::pthread_setschedprio pthread::pthread_sigqueue;
+        pthread::pthread_detach pthread::pthread_self attributes::pthread_setname_np
+        attributes::pthread_getname_np attributes::pthread_kill attributes::sigaltstack pthread::pthread_exit
+        pthread::pthread_timedjoin_np pthread::pthread_clockjoin_np attributes::pthread_cancel
+        attributes::pthread_getcpuclockid attributes::pthread_setaffinity_np
+        attributes::pthread_getaffinity_np attributes::pthread_setschedparam
+        attributes::pthread_getschedparam attributes::pthread_setschedprio attributes::pthread_sigqueue;
     Sleep:
         sleep::nanosleep sleep::clock_nanosleep sleep::usleep sleep::sleep sleep::sched_yield;
     Net:
-        net::socket net::listen net::accept net::accept4 net::connect
+        socket::socket socket::listen socket::accept socket::accept4 socket::connect
         net::recv net::recvfrom net::recvmsg net::send net::sendto net::sendmsg
-        net::setsockopt
-        io::read io::readv io::write io::writev io::close io::fcntl io::ioctl
-        io::dup io::dup2 io::dup3 io::close_range io::fcntl64
+        socket::shutdown socket::setsockopt
+        io::read io::readv io::write io::writev descriptor::close descriptor::fcntl descriptor::ioctl
+        descriptor::dup descriptor::dup2 descriptor::dup3 descriptor::close_range descriptor::fcntl64
         net::recvmmsg net::sendmmsg
         fortified::__read_chk fortified::__recv_chk fortified::__recvfrom_chk
         fortified::__poll_chk fortified::__ppoll_chk
@@ -122,9 +122,9 @@ symbols! {
         lock::pthread_rwlock_rdlock lock::pthread_rwlock_wrlock lock::pthread_rwlock_unlock
         lock::pthread_rwlock_timedrdlock lock::pthread_rwlock_timedwrlock
         lock::sem_wait lock::sem_timedwait lock::sem_clockwait lock::sem_post
-        lock::pthread_cond_init lock::pthread_cond_destroy lock::pthread_cond_wait
-        lock::pthread_cond_timedwait lock::pthread_cond_clockwait
-        lock::pthread_cond_signal lock::pthread_cond_broadcast
+        condition::pthread_cond_init condition::pthread_cond_destroy condition::pthread_cond_wait
+        condition::pthread_cond_timedwait condition::pthread_cond_clockwait
+        condition::pthread_cond_signal condition::pthread_cond_broadcast
         barrier::pthread_barrier_init barrier::pthread_barrier_destroy barrier::pthread_barrier_wait
         barrier::pthread_once;
     Processes:
@@ -132,7 +132,7 @@ symbols! {
     Files:
         file::pread file::pread64 file::pwrite file::pwrite64 file::preadv file::preadv64
         file::pwritev file::pwritev64 file::fsync file::fdatasync file::flock
-        file::copy_file_range file::sendfile file::sendfile64 file::splice;
+        copy::copy_file_range copy::sendfile copy::sendfile64 copy::splice;
     Dns:
         dns::getaddrinfo dns::getnameinfo;
 }

@@ -31,14 +31,14 @@ use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU8, AtomicU64};
 use std::time::Duration;
 
 use greenrt::lowlevel::{self, Io};
 use parking_lot::Mutex;
 
 use crate::errno;
-use crate::{io as fd_io, net};
+use crate::{descriptor, socket};
 
 /// Descriptors above `CHUNK * N_CHUNKS` block the worker.
 const CHUNK: usize = 1024;
@@ -52,8 +52,11 @@ static CHUNKS: [AtomicPtr<[Slot; CHUNK]>; N_CHUNKS] =
 /// What a descriptor is, as far as that matters.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Kind {
-    /// TCP, or a stream of the Unix domain.
+    /// TCP.
     Stream,
+    /// A stream of another domain. In the Unix domain a read also ends where descriptors were passed, so
+    /// one that was short does not say that there is no more.
+    Local,
     /// Another socket.
     Socket,
     /// A regular file, a directory, a disk: never waits for somebody, but for the disk.
@@ -108,6 +111,10 @@ pub(crate) struct Entry {
     listens: AtomicBool,
     /// There is no form of its operations that does not wait.
     no_nowait: AtomicBool,
+    /// See `is_deaf`.
+    deaf: AtomicBool,
+    /// See `keep_error`; 0: none.
+    error: AtomicI32,
     /// In nanoseconds; 0: none.
     receive_timeout: AtomicU64,
     send_timeout: AtomicU64,
@@ -122,10 +129,15 @@ pub(crate) enum Direction {
 
 impl Entry {
     fn new(number: RawFd, kind: Kind) -> Arc<Entry> {
-        let io = Io::new(Number {
+        let of = Number {
             number,
             closed: AtomicBool::new(false),
-        });
+        };
+        // These tell after each message that there is room for another.
+        let io = match kind {
+            Kind::Local | Kind::Socket => Io::read_first(of),
+            Kind::Stream | Kind::File | Kind::Other => Io::new(of),
+        };
         Arc::new(Entry {
             io,
             kind,
@@ -135,13 +147,56 @@ impl Entry {
             shared: AtomicBool::new(false),
             listens: AtomicBool::new(false),
             no_nowait: AtomicBool::new(false),
+            deaf: AtomicBool::new(false),
+            error: AtomicI32::new(0),
             receive_timeout: AtomicU64::new(UNKNOWN_TIMEOUT),
             send_timeout: AtomicU64::new(UNKNOWN_TIMEOUT),
         })
     }
 
     pub(crate) fn is_socket(&self) -> bool {
-        matches!(self.kind, Kind::Stream | Kind::Socket)
+        self.is_stream() || self.kind == Kind::Socket
+    }
+
+    pub(crate) fn is_stream(&self) -> bool {
+        matches!(self.kind, Kind::Stream | Kind::Local)
+    }
+
+    /// A call has met an error of the socket after it had done a part, which is what it returns. The
+    /// kernel would have kept the error for the next one (and for `SO_ERROR`, which does not tell it now).
+    pub(crate) fn keep_error(&self, error: &io::Error) {
+        // These come again by themselves.
+        let number = errno::number(error);
+        if !matches!(number, libc::EAGAIN | libc::EPIPE | libc::EBADF) {
+            self.error.store(number, Relaxed);
+        }
+    }
+
+    /// The error that was kept, which is none afterwards.
+    #[inline]
+    pub(crate) fn kept_error(&self) -> io::Result<()> {
+        match self.error.load(Relaxed) {
+            0 => Ok(()),
+            _ => self.take_error(),
+        }
+    }
+
+    #[cold]
+    fn take_error(&self) -> io::Result<()> {
+        match self.error.swap(0, Relaxed) {
+            0 => Ok(()),
+            number => Err(io::Error::from_raw_os_error(number)),
+        }
+    }
+
+    /// It was shut down for reading, of which a socket for datagrams tells nothing to those who do not
+    /// wait.
+    pub(crate) fn is_deaf(&self) -> bool {
+        self.deaf.load(Relaxed)
+    }
+
+    pub(crate) fn was_deafened(&self) {
+        self.deaf.store(true, Relaxed);
     }
 
     /// Whether the user wants calls that do not wait.
@@ -150,7 +205,7 @@ impl Entry {
             BLOCKING => false,
             NONBLOCKING => true,
             _ => {
-                let flags = fd_io::flags(self.number).unwrap_or(0);
+                let flags = descriptor::flags(self.number).unwrap_or(0);
                 let nonblocking = flags & libc::O_NONBLOCK != 0 && !self.is_ours();
                 // Pipes and terminals come from other processes, which may change their mode.
                 if !self.shared.load(Relaxed) && self.is_socket() {
@@ -196,13 +251,13 @@ impl Entry {
             return false;
         }
         let nonblocking = self.is_nonblocking();
-        let Ok(flags) = fd_io::flags(self.number) else {
+        let Ok(flags) = descriptor::flags(self.number) else {
             return false;
         };
         self.ours.store(true, Relaxed);
         self.mode
             .store(if nonblocking { NONBLOCKING } else { BLOCKING }, Relaxed);
-        fd_io::set_flags(self.number, flags | libc::O_NONBLOCK).is_ok()
+        descriptor::set_flags(self.number, flags | libc::O_NONBLOCK).is_ok()
     }
 
     pub(crate) fn listens(&self) {
@@ -352,6 +407,30 @@ pub(crate) fn forget_range(first: u32, last: u32) {
     }
 }
 
+/// Has those who wait for a descriptor, or for a duplicate of it, try again.
+pub(crate) fn retry(entry: &Entry) {
+    entry.io.retry().all();
+    if !entry.shared.load(Relaxed) {
+        return;
+    }
+    // Nobody notes which ones are duplicates of one another.
+    for chunk in &CHUNKS {
+        // SAFETY: what is stored there is never freed.
+        let Some(chunk) = (unsafe { chunk.load(Acquire).as_ref() }) else {
+            continue;
+        };
+        for slot in chunk {
+            let other = slot.lock().clone();
+            if let Some(other) = other
+                && other.kind == entry.kind
+                && other.shared.load(Relaxed)
+            {
+                other.io.retry().all();
+            }
+        }
+    }
+}
+
 /// `new` is a duplicate of `old` now.
 pub(crate) fn duplicated(old: RawFd, new: RawFd) {
     forget(new);
@@ -375,7 +454,7 @@ fn kind(fd: RawFd) -> Option<Kind> {
         return None;
     }
     Some(match stat.st_mode & libc::S_IFMT {
-        libc::S_IFSOCK => net::kind(fd),
+        libc::S_IFSOCK => socket::kind(fd),
         libc::S_IFREG | libc::S_IFDIR | libc::S_IFBLK => Kind::File,
         _ => Kind::Other,
     })

@@ -3,8 +3,8 @@
 use std::thread;
 use std::time::Duration;
 
-use crate::lets_others_run;
 use crate::support::tests;
+use crate::{lets_others_run, no_more_os_threads};
 
 tests! {
     threads_write_to_one_database
@@ -26,22 +26,24 @@ fn threads_write_to_one_database() {
     open(&path)
         .execute_batch("create table numbers (n integer)")
         .unwrap();
-    let threads: Vec<_> = (0..8)
-        .map(|n| {
-            let path = path.clone();
-            thread::spawn(move || {
-                let connection = open(&path);
-                for m in 0..5 {
-                    connection
-                        .execute("insert into numbers values (?1)", [n * 100 + m])
-                        .unwrap();
-                }
+    no_more_os_threads(|| {
+        let threads: Vec<_> = (0..8)
+            .map(|n| {
+                let path = path.clone();
+                thread::spawn(move || {
+                    let connection = open(&path);
+                    for m in 0..5 {
+                        connection
+                            .execute("insert into numbers values (?1)", [n * 100 + m])
+                            .unwrap();
+                    }
+                })
             })
-        })
-        .collect();
-    threads
-        .into_iter()
-        .for_each(|thread| thread.join().unwrap());
+            .collect();
+        threads
+            .into_iter()
+            .for_each(|thread| thread.join().unwrap());
+    });
     let count: i64 = open(&path)
         .query_row("select count(*) from numbers", [], |row| row.get(0))
         .unwrap();

@@ -5,6 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread;
 
+use crate::no_more_os_threads;
 use crate::support::tests;
 
 tests! {
@@ -48,24 +49,26 @@ fn run(
     accept: impl Fn(TcpStream) + Send + Sync + 'static,
     connect: impl Fn(TcpStream) + Send + Sync + 'static,
 ) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let (accept, connect) = (Arc::new(accept), Arc::new(connect));
-    thread::spawn(move || {
-        for stream in listener.incoming() {
-            let accept = Arc::clone(&accept);
-            thread::spawn(move || accept(stream.unwrap()));
-        }
+    no_more_os_threads(|| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (accept, connect) = (Arc::new(accept), Arc::new(connect));
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let accept = Arc::clone(&accept);
+                thread::spawn(move || accept(stream.unwrap()));
+            }
+        });
+        let clients: Vec<_> = (0..10)
+            .map(|_| {
+                let connect = Arc::clone(&connect);
+                thread::spawn(move || connect(TcpStream::connect(address).unwrap()))
+            })
+            .collect();
+        clients
+            .into_iter()
+            .for_each(|client| client.join().unwrap());
     });
-    let clients: Vec<_> = (0..10)
-        .map(|_| {
-            let connect = Arc::clone(&connect);
-            thread::spawn(move || connect(TcpStream::connect(address).unwrap()))
-        })
-        .collect();
-    clients
-        .into_iter()
-        .for_each(|client| client.join().unwrap());
 }
 
 fn rustls_echoes() {

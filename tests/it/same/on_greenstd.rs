@@ -17,6 +17,8 @@ mod paths_tests;
 mod process_tests;
 #[path = "random.rs"]
 pub(super) mod random;
+#[path = "spinning.rs"]
+mod spinning_tests;
 #[path = "sync.rs"]
 mod sync_tests;
 #[path = "thread_local.rs"]

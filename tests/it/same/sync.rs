@@ -74,28 +74,6 @@ fn try_lock_does_not_wait() {
     });
 }
 
-/// Whoever waits by trying gets it all the same.
-#[test]
-fn try_lock_in_a_loop_gets_it() {
-    run(|| {
-        let mutex = Arc::new(Mutex::new(0));
-        let guard = mutex.lock().unwrap();
-        let other = thread::spawn({
-            let mutex = Arc::clone(&mutex);
-            move || loop {
-                if let Ok(mut n) = mutex.try_lock() {
-                    *n += 1;
-                    return;
-                }
-            }
-        });
-        thread::sleep(MS);
-        drop(guard);
-        other.join().unwrap();
-        assert_eq!(*mutex.lock().unwrap(), 1);
-    });
-}
-
 #[test]
 fn a_panic_poisons_a_mutex() {
     run(|| {

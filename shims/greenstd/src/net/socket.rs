@@ -29,7 +29,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use greenrt::lowlevel::{self, Io, Retry};
+use greenrt::lowlevel::{self, Io, Pause, Retry};
 
 /// An operation that did as many bytes as this may have stopped for another reason than that there
 /// were no more: the kernel limits what one call does.
@@ -396,7 +396,7 @@ impl<T: Inner> Socket<T> {
         loop {
             let sent = self
                 .io
-                .write_with(pause.left, |socket| match operation(socket) {
+                .write_with(pause.left(), |socket| match operation(socket) {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                         match lowlevel::is_ready(socket.as_fd(), true)? {
                             true => Ok(None),
@@ -440,39 +440,6 @@ pub(crate) fn len_of_all<'a>(slices: impl ExactSizeIterator<Item = &'a [u8]>) ->
         0
     } else {
         slices.map(<[u8]>::len).sum()
-    }
-}
-
-/// Between two attempts at what nothing announces; longer from one to the next.
-pub(crate) struct Pause {
-    next: Duration,
-    /// What is left of the time that all may take.
-    pub(crate) left: Option<Duration>,
-}
-
-impl Pause {
-    const FIRST: Duration = Duration::from_micros(50);
-    const MAX: Duration = Duration::from_millis(10);
-
-    pub(crate) fn new(timeout: Option<Duration>) -> Self {
-        Pause {
-            next: Self::FIRST,
-            left: timeout,
-        }
-    }
-
-    /// Sleeps; `false` if the time is up. A point of cancellation.
-    pub(crate) fn wait(&mut self) -> bool {
-        let pause = self.next.min(self.left.unwrap_or(self.next));
-        self.next = (self.next * 2).min(Self::MAX);
-        if pause.is_zero() {
-            return false;
-        }
-        greenrt::sleep(pause);
-        if let Some(left) = &mut self.left {
-            *left -= pause;
-        }
-        true
     }
 }
 

@@ -5,11 +5,11 @@ use std::os::fd::AsFd;
 use std::os::unix::net as unix;
 use std::path::Path;
 
-use greenrt::lowlevel::{Io, may_block, socket};
+use greenrt::lowlevel::{Io, Pause, may_block, socket};
 
 use super::SocketAddr;
 use crate::net::Shutdown;
-use crate::net::socket::{Pause, Socket, by_reference, len_of_all, socket_settings};
+use crate::net::socket::{Socket, by_reference, len_of_all, socket_settings};
 
 /// A stream of the Unix domain.
 ///
