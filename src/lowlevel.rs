@@ -50,6 +50,14 @@ pub fn in_user_code() -> bool {
     crate::scheduler::in_user_code()
 }
 
+/// Which of its runtime's workers the caller runs on, from 0; `None` on an OS thread that is none.
+///
+/// For statistics that workers keep apart, so as not to wait for each other's caches.
+#[inline]
+pub fn worker_index() -> Option<usize> {
+    crate::scheduler::worker_index()
+}
+
 /// Whether the caller is a green thread that shares the thread-locals of its worker with others.
 ///
 /// Then [`thread_data`] keeps what is to belong to the green thread. A few instructions.

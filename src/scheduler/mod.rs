@@ -145,6 +145,12 @@ pub(crate) fn on_green_thread() -> bool {
     with_unmarked(|local| local.current().is_some()).unwrap_or(false)
 }
 
+/// The place of the calling worker in its runtime.
+#[inline]
+pub(crate) fn worker_index() -> Option<usize> {
+    with_unmarked(|local| local.shared().index)
+}
+
 /// Whether the caller is the user's code on a green thread, and not the runtime's own; nor a signal
 /// handler on a stack of its own, from which nobody may be switched away.
 #[inline]

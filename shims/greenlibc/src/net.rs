@@ -203,10 +203,15 @@ pub(crate) fn receive(
                 .inspect_err(|error| keep_error(entry, at, error))
         };
         let came = lowlevel::interrupts_as_errors(|| {
-            if simple && entry.kind == Kind::Stream && bytes != usize::MAX {
-                entry.io.read_stream_with(timeout, bytes - at, &mut once)
-            } else {
-                entry.io.read_with(timeout, &mut once)
+            match entry.kind {
+                _ if !simple || bytes == usize::MAX => entry.io.read_with(timeout, &mut once),
+                Kind::Stream => entry.io.read_stream_with(timeout, bytes - at, &mut once),
+                // Where it must tell whether it stopped early it may have.
+                _ => entry
+                    .io
+                    .read_part_with(timeout, bytes - at, |number, must_tell| {
+                        Ok((once(number)?, must_tell))
+                    }),
             }
         });
         match came {

@@ -138,9 +138,15 @@ symbols! {
 }
 
 const N: usize = Symbol::ALL.len();
+/// Further workers share counts.
+const N_SHARDS: usize = 16;
+
+#[repr(align(128))]
+struct Counts([AtomicU64; N]);
 
 static REAL: [AtomicUsize; N] = [const { AtomicUsize::new(0) }; N];
-static N_CALLS: [AtomicU64; N] = [const { AtomicU64::new(0) }; N];
+/// How often each was called, by worker: one count for all would go from cache to cache with each call.
+static N_CALLS: [Counts; N_SHARDS] = [const { Counts([const { AtomicU64::new(0) }; N]) }; N_SHARDS];
 static N_BLOCKED: [AtomicU64; N] = [const { AtomicU64::new(0) }; N];
 
 impl Symbol {
@@ -209,7 +215,8 @@ impl Symbol {
     /// A call that is served here.
     #[inline(always)]
     pub(crate) fn counts(self) {
-        N_CALLS[self as usize].fetch_add(1, Relaxed);
+        let shard = lowlevel::worker_index().unwrap_or(0) % N_SHARDS;
+        N_CALLS[shard].0[self as usize].fetch_add(1, Relaxed);
     }
 
     /// A call that is about to block the worker.
@@ -218,7 +225,8 @@ impl Symbol {
     }
 
     pub(crate) fn n_calls(self) -> u64 {
-        N_CALLS[self as usize].load(Relaxed)
+        let counts = N_CALLS.iter().map(|counts| &counts.0[self as usize]);
+        counts.map(|n| n.load(Relaxed)).sum()
     }
 
     pub(crate) fn n_blocked(self) -> u64 {

@@ -135,7 +135,8 @@ impl Entry {
         };
         // These tell after each message that there is room for another.
         let io = match kind {
-            Kind::Local | Kind::Socket => Io::read_first(of),
+            Kind::Local => Io::read_in_parts(of),
+            Kind::Socket => Io::read_first(of),
             Kind::Stream | Kind::File | Kind::Other => Io::new(of),
         };
         Arc::new(Entry {
