@@ -3,6 +3,7 @@
 
 #![expect(unsafe_code, reason = "asks libc")]
 
+use std::collections::HashSet;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
@@ -60,14 +61,16 @@ impl Epoll {
 fn echo(watched: Arc<[UnixStream]>) -> thread::JoinHandle<()> {
     let body = move || {
         let epoll = Epoll::new(&watched);
-        let mut n_left = watched.len();
-        while n_left > 0 {
-            let mut stream = &watched[epoll.wait()];
+        // The end of one may be told of twice: with what came before it, and by itself.
+        let mut left: HashSet<usize> = (0..watched.len()).collect();
+        while !left.is_empty() {
+            let number = epoll.wait();
+            let mut stream = &watched[number];
             let mut bytes = [0; 100];
             loop {
                 match stream.read(&mut bytes) {
                     Ok(0) => {
-                        n_left -= 1;
+                        left.remove(&number);
                         break;
                     }
                     Ok(n) => stream.write_all(&bytes[..n]).unwrap(),
