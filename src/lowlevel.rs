@@ -330,6 +330,15 @@ pub fn futex_wake_at(address: usize, n: usize) -> usize {
     futex::wake(address, n)
 }
 
+/// Whether [`futex_wake_at`] might find somebody, asked by a caller who has changed the word by an
+/// atomic read-modify-write just now. If not, there is nobody to wake.
+///
+/// Costs less than to wake nobody, and may be called in a signal handler.
+#[inline]
+pub fn futex_may_have_waiters(address: usize) -> bool {
+    futex::may_have_after_swap(address)
+}
+
 /// Unlocks a lock without letting those who wait for it starve.
 ///
 /// If the first thread that waits for `word` has waited for more than half a millisecond, or was

@@ -69,6 +69,18 @@ pub fn registers() -> Registers {
     }
 }
 
+/// A `SeqCst` fence between an atomic read-modify-write that the caller has just made, of any order, and
+/// what follows. On x86-64 the change is a fence by itself, and this keeps the compiler in order only.
+#[inline(always)]
+pub fn fence_after_swap() {
+    use std::sync::atomic::{Ordering, compiler_fence, fence};
+    if cfg!(target_arch = "x86_64") {
+        compiler_fence(Ordering::SeqCst);
+    } else {
+        fence(Ordering::SeqCst);
+    }
+}
+
 /// Tells the CPU that the cache line at `addr` will be read soon. Any address will do; a hint
 /// cannot fault.
 #[inline(always)]

@@ -118,6 +118,12 @@ pub(crate) fn wake(address: usize, n: usize) -> usize {
     n_woken
 }
 
+/// Whether somebody may wait for a word in the table. The caller has changed it by a read-modify-write.
+#[inline]
+pub(crate) fn may_have_after_swap(address: usize) -> bool {
+    TABLE.may_have_after_swap(address)
+}
+
 /// In the child of a fork: those who wait are the parent's.
 ///
 /// # Safety

@@ -536,6 +536,13 @@ impl<T: Claim> Table<T> {
         self.count(address).waiters.load(Relaxed) > 0
     }
 
+    /// As [`Self::may_have`], for a caller who has changed the word by a read-modify-write just now.
+    #[inline]
+    pub(crate) fn may_have_after_swap(&self, address: usize) -> bool {
+        greenrt_arch::context::fence_after_swap();
+        self.count(address).waiters.load(Relaxed) > 0
+    }
+
     /// Counts one who waits in the kernel, as long as `wait` takes.
     pub(crate) fn in_kernel<R>(&self, address: usize, wait: impl FnOnce() -> R) -> R {
         let in_kernel = &self.count(address).in_kernel;

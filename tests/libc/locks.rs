@@ -28,6 +28,7 @@ tests! {
     a_condition_by_a_clock_that_is_named
     a_barrier_lets_all_go_at_once
     what_is_done_once_is_waited_for
+    who_spins_lets_the_others_run
 }
 
 // What the crate libc does not have.
@@ -472,6 +473,34 @@ fn what_is_done_once_is_waited_for() {
                 assert_eq!(unsafe { libc::pthread_once(ONCE.0.get(), slowly) }, 0);
                 assert_eq!(N_DONE.load(SeqCst), 1);
             })
+        })
+        .collect();
+    threads
+        .into_iter()
+        .for_each(|thread| thread.join().unwrap());
+}
+
+fn who_spins_lets_the_others_run() {
+    struct Spin(UnsafeCell<libc::pthread_spinlock_t>);
+    // SAFETY: made for it.
+    unsafe impl Sync for Spin {}
+    let spin = Arc::new(Spin(UnsafeCell::new(0)));
+    // SAFETY: new.
+    assert_eq!(unsafe { libc::pthread_spin_init(spin.0.get(), 0) }, 0);
+    let rounds = |spin: &Spin| {
+        for _ in 0..100 {
+            // SAFETY: initialised.
+            assert_eq!(unsafe { libc::pthread_spin_lock(spin.0.get()) }, 0);
+            // With one worker nobody else gets on meanwhile.
+            thread::yield_now();
+            // SAFETY: locked above.
+            assert_eq!(unsafe { libc::pthread_spin_unlock(spin.0.get()) }, 0);
+        }
+    };
+    let threads: Vec<_> = (0..4)
+        .map(|_| {
+            let spin = Arc::clone(&spin);
+            thread::spawn(move || rounds(&spin))
         })
         .collect();
     threads

@@ -1,5 +1,6 @@
 //! Std's sockets.
 
+use std::ffi::{c_char, c_int};
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
@@ -29,6 +30,7 @@ tests! {
     unix_streams
     unix_datagrams
     names_are_looked_up
+    hosts_are_looked_up
     a_clone_is_read_while_the_other_writes
     two_readers_share_a_stream
     numbers_are_used_again
@@ -390,6 +392,54 @@ fn names_are_looked_up() {
     );
     assert_eq!(calls("getaddrinfo").0, before + 1);
     assert!(("no-such-name.invalid", 80).to_socket_addrs().is_err());
+}
+
+fn hosts_are_looked_up() {
+    #![expect(unsafe_code, reason = "asks libc")]
+    // What the crate libc does not have.
+    unsafe extern "C" {
+        fn gethostbyname(name: *const c_char) -> *mut libc::hostent;
+        fn gethostbyname_r(
+            name: *const c_char,
+            host: *mut libc::hostent,
+            buffer: *mut c_char,
+            bytes: usize,
+            result: *mut *mut libc::hostent,
+            error: *mut c_int,
+        ) -> c_int;
+        safe fn __h_errno_location() -> *mut c_int;
+    }
+    const HOST_NOT_FOUND: c_int = 1;
+    // SAFETY: a name.
+    let host = unsafe { gethostbyname(c"localhost".as_ptr()) };
+    // SAFETY: null, or what was found.
+    let host = unsafe { host.as_ref() }.expect("an address");
+    assert_eq!((host.h_addrtype, host.h_length), (libc::AF_INET, 4));
+    assert_eq!(calls("gethostbyname"), (1, 0));
+    // SAFETY: a name, and the thread's own error.
+    let none = unsafe { gethostbyname(c"no-such-name.invalid".as_ptr()) };
+    assert!(none.is_null());
+    // SAFETY: the thread's own.
+    let error = unsafe { *__h_errno_location() };
+    // Without a name server it is another one.
+    assert!((HOST_NOT_FOUND..=4).contains(&error), "{error}");
+    // SAFETY: all zeros are a host without anything.
+    let mut host: libc::hostent = unsafe { std::mem::zeroed() };
+    let (mut room, mut found, mut error) = ([0_u8; 1024], std::ptr::null_mut(), 0);
+    let name = c"localhost".as_ptr();
+    let (host, place) = (&raw mut host, room.as_mut_ptr().cast());
+    // SAFETY: a name, and room for the answers.
+    let failed = unsafe {
+        gethostbyname_r(
+            name,
+            host,
+            place,
+            room.len(),
+            &raw mut found,
+            &raw mut error,
+        )
+    };
+    assert_eq!((failed, found), (0, host));
 }
 
 fn a_clone_is_read_while_the_other_writes() {

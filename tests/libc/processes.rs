@@ -100,10 +100,18 @@ fn a_killed_child() {
 
 #[expect(clippy::zombie_processes, reason = "waited for by way of libc")]
 fn any_child_is_waited_for() {
+    // What the crate libc does not have.
+    unsafe extern "C" {
+        fn wait3(status: *mut i32, options: i32, usage: *mut libc::rusage) -> libc::pid_t;
+    }
     let child = Command::new("true").spawn().unwrap();
     let mut status = -1;
     // SAFETY: room for the status.
     let pid = unsafe { libc::waitpid(-1, &raw mut status, 0) };
+    assert_eq!((pid, status), (child.id().cast_signed(), 0));
+    let child = Command::new("true").spawn().unwrap();
+    // SAFETY: room for the status.
+    let pid = unsafe { wait3(&raw mut status, 0, std::ptr::null_mut()) };
     assert_eq!((pid, status), (child.id().cast_signed(), 0));
     // SAFETY: room for the status.
     let pid = unsafe { libc::waitpid(-1, &raw mut status, 0) };

@@ -18,6 +18,7 @@ tests! {
     who_waits_for_a_full_listener_may_be_cancelled
     many_wait_for_the_lock_of_a_file
     many_wait_for_a_lock_in_a_file
+    a_lock_in_a_file_by_another_name
 }
 
 /// More than the pool has threads.
@@ -138,4 +139,27 @@ fn many_wait_for_a_lock_in_a_file() {
         |file| call(file, libc::F_WRLCK),
         |file| call(file, libc::F_UNLCK),
     );
+}
+
+fn a_lock_in_a_file_by_another_name() {
+    let path = std::env::temp_dir().join(format!("greenlibc-lockf-{}", std::process::id()));
+    let (holder, file) = (File::create(&path).unwrap(), File::create(&path).unwrap());
+    let hold = |kind: libc::c_int| {
+        // SAFETY: all zero is one.
+        let mut lock: libc::flock = unsafe { mem::zeroed() };
+        lock.l_type = kind as libc::c_short;
+        // SAFETY: a lock.
+        unsafe { libc::fcntl(holder.as_raw_fd(), libc::F_OFD_SETLK, &raw mut lock) }
+    };
+    assert_eq!(hold(libc::F_WRLCK), 0);
+    // SAFETY: no memory is passed.
+    let command = move |command| unsafe { libc::lockf(file.as_raw_fd(), command, 0) };
+    assert_eq!(command(libc::F_TLOCK), -1);
+    let waiting = thread::spawn(move || command(libc::F_LOCK));
+    wait_until(|| calls("lockf").0 >= 2);
+    a_file_is_read_by_the_pool();
+    assert!(!waiting.is_finished());
+    assert_eq!(hold(libc::F_UNLCK), 0);
+    assert_eq!(waiting.join().unwrap(), 0);
+    fs::remove_file(path).unwrap();
 }

@@ -8,6 +8,7 @@
 #![expect(unsafe_code, reason = "calls libc both ways")]
 #![expect(clippy::disallowed_methods, reason = "std is what is measured")]
 
+use std::cell::UnsafeCell;
 use std::ffi::{CStr, c_int, c_void};
 use std::hint::black_box;
 use std::mem;
@@ -16,6 +17,8 @@ use std::time::{Duration, Instant};
 
 type Recv = unsafe extern "C" fn(c_int, *mut c_void, usize, c_int) -> isize;
 type Close = unsafe extern "C" fn(c_int) -> c_int;
+type Lock = unsafe extern "C" fn(*mut libc::pthread_mutex_t) -> c_int;
+type Post = unsafe extern "C" fn(*mut libc::sem_t) -> c_int;
 type This = unsafe extern "C" fn() -> libc::pthread_t;
 
 const N_ROUNDS: usize = 51;
@@ -25,6 +28,8 @@ fn main() {
         "recv of no descriptor",
         "close of no descriptor",
         "pthread_self",
+        "pthread_mutex_lock and unlock",
+        "sem_post and sem_trywait",
     ];
     let before = names.map(measure);
     greenlibc::patch_all();
@@ -87,6 +92,35 @@ fn measure(name: &str) -> (f64, f64) {
                 black_box(unsafe { function(-1) });
             };
             compare(|| call(black_box(own)), || call(black_box(libc::close)))
+        }
+        "pthread_mutex_lock and unlock" => {
+            let find = |name| {
+                // SAFETY: of this type.
+                unsafe { mem::transmute::<*mut c_void, Lock>(find(name)) }
+            };
+            let own = [find(c"pthread_mutex_lock"), find(c"pthread_mutex_unlock")];
+            let ours: [Lock; 2] = [libc::pthread_mutex_lock, libc::pthread_mutex_unlock];
+            let mutex = UnsafeCell::new(libc::PTHREAD_MUTEX_INITIALIZER);
+            let call = |[lock, unlock]: [Lock; 2]| {
+                // SAFETY: the mutex is this function's.
+                black_box(unsafe { lock(mutex.get()) });
+                // SAFETY: locked above.
+                black_box(unsafe { unlock(mutex.get()) });
+            };
+            compare(|| call(black_box(own)), || call(black_box(ours)))
+        }
+        "sem_post and sem_trywait" => {
+            // SAFETY: of this type.
+            let own = unsafe { mem::transmute::<*mut c_void, Post>(find(c"sem_post")) };
+            // SAFETY: all zeros are a semaphore of 0.
+            let semaphore = UnsafeCell::new(unsafe { mem::zeroed::<libc::sem_t>() });
+            let call = |post: Post| {
+                // SAFETY: the semaphore is this function's.
+                black_box(unsafe { post(semaphore.get()) });
+                // SAFETY: as above.
+                black_box(unsafe { libc::sem_trywait(semaphore.get()) });
+            };
+            compare(|| call(black_box(own)), || call(black_box(libc::sem_post)))
         }
         _ => {
             let address = find(c"recv");

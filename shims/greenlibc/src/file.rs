@@ -90,6 +90,32 @@ interpose! {
         })
     }
 
+    /// `syncfs(2)`: as `fsync`.
+    green fn syncfs(fd: c_int) -> c_int {
+        offload::call(Lane::General, || {
+            // SAFETY: as the caller promises.
+            unsafe { real::syncfs(fd) }
+        })
+    }
+
+    /// `lockf(3)`: asks again and again, if it must wait.
+    green fn lockf(fd: c_int, command: c_int, bytes: off_t) -> c_int {
+        let attempt = || {
+            // SAFETY: no memory is passed.
+            let error = unsafe { real::lockf(fd, libc::F_TLOCK, bytes) };
+            if error != 0 && crate::errno::get() == libc::EACCES {
+                // The other name that POSIX allows.
+                crate::errno::set(libc::EAGAIN);
+            }
+            error
+        };
+        if command == libc::F_LOCK {
+            return lock(attempt);
+        }
+        // SAFETY: no memory is passed.
+        unsafe { real::lockf(fd, command, bytes) }
+    }
+
     /// `flock(2)`: asks again and again, if it must wait.
     green fn flock(fd: c_int, operation: c_int) -> c_int {
         let attempt = || {

@@ -43,17 +43,18 @@
 //! |  | `socket`, `listen`, `shutdown`, `setsockopt`, `close`, `close_range`, `fcntl`, `fcntl64`, `ioctl`, `dup`, `dup2`, `dup3` | noted |
 //! |  | `__read_chk`, `__recv_chk`, `__recvfrom_chk`, `__poll_chk`, `__ppoll_chk` | as those without `chk` |
 //! | locks | `pthread_mutex_lock`, `pthread_mutex_timedlock`, `pthread_mutex_clocklock`, `pthread_rwlock_rdlock`, `pthread_rwlock_wrlock`, `pthread_rwlock_timedrdlock`, `pthread_rwlock_timedwrlock`, `sem_wait`, `sem_timedwait`, `sem_clockwait` | park |
+//! |  | `pthread_spin_lock` | yields |
 //! |  | `pthread_cond_wait`, `pthread_cond_timedwait`, `pthread_cond_clockwait`, `pthread_barrier_wait`, `pthread_once` | park |
 //! |  | `pthread_mutex_unlock`, `pthread_rwlock_unlock`, `sem_post`, `pthread_cond_signal`, `pthread_cond_broadcast` | wake those |
 //! |  | `pthread_cond_init`, `pthread_cond_destroy`, `pthread_barrier_init`, `pthread_barrier_destroy` | noted |
-//! | processes | `wait`, `waitpid`, `wait4`, `waitid` | park; for any child, or one that stops, they look every 16 ms |
+//! | processes | `wait`, `waitpid`, `wait3`, `wait4`, `waitid` | park; for any child, or one that stops, they look every 16 ms |
 //! |  | `system` | on an OS thread of the pool |
-//! | dns | `getaddrinfo`, `getnameinfo` | on an OS thread of the pool, in a lane of its own |
+//! | dns | `getaddrinfo`, `getnameinfo`, `gethostbyname`, `gethostbyname2`, `gethostbyaddr`, and with `_r` | on an OS thread of the pool, in a lane of its own |
 //! | files | `read`, `readv`, `write`, `writev`, `pread`, `pwrite`, `preadv`, `pwritev`, and with `64` | what is in memory at once, the rest on an OS thread of the pool |
 //! |  | `sendfile`, `sendfile64` | to a file on an OS thread of the pool; otherwise read there, and written as by `write` |
 //! |  | `splice` | parks until both sides are ready, and then on an OS thread of the pool |
-//! |  | `fsync`, `fdatasync`, `copy_file_range` | on an OS thread of the pool |
-//! |  | `flock`, `fcntl` that locks | ask every 10 ms, in no order; that locks of processes wait for each other in a circle is not found out |
+//! |  | `fsync`, `fdatasync`, `syncfs`, `copy_file_range` | on an OS thread of the pool |
+//! |  | `flock`, `lockf`, `fcntl` that locks | ask every 10 ms, in no order; that locks of processes wait for each other in a circle is not found out |
 //!
 //! With the futex, which greenrt always answers, that makes std's `thread`, `sync`, `net`, `io`,
 //! `process` and `fs`.
@@ -64,10 +65,10 @@
 //! |---|---|
 //! | libc's inner calls (stdio, C11's threads and mutexes, the inside of `getaddrinfo`) | they do not go by these symbols |
 //! | system calls that are made without libc (`rustix`, `io_uring`, static musl) | they cannot be seen |
-//! | `open`, `stat`, `readdir`, `unlink` and the like | mostly quick; offload them where they are not |
+//! | `open`, `stat`, `readdir`, `unlink` and the like | mostly quick; offload them where they are not: to open a FIFO waits for the other side |
 //! | `fork`, `posix_spawn` | the worker waits until the child runs |
 //! | `pthread_sigmask`, `sigwait`, `pause`, `sched_setaffinity`, `prctl` | mean the worker |
-//! | `pthread_rwlock_clockrdlock`, `pthread_rwlock_clockwrlock`, `msgrcv`, `semop` | rare; block the worker |
+//! | `pthread_rwlock_clockrdlock`, `pthread_rwlock_clockwrlock`, `msgrcv`, `semop`, `mq_receive`, `preadv2`, `pwritev2`, `tcdrain` | rare; block the worker |
 //! | mutexes that inherit priorities or are robust; conditions and barriers shared with other processes | libc's own, which block the worker |
 //!
 //! # As the manual pages say
@@ -127,6 +128,7 @@ mod dns;
 mod errno;
 mod file;
 mod fortified;
+mod hosts;
 mod io;
 mod lock;
 mod net;

@@ -25,7 +25,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::time::{Duration, Instant};
 
 use greenrt::lowlevel::{self, FutexWait};
-use libc::{clockid_t, pthread_mutex_t, pthread_rwlock_t, sem_t, timespec};
+use libc::{clockid_t, pthread_mutex_t, pthread_rwlock_t, pthread_spinlock_t, sem_t, timespec};
 
 use crate::errno;
 use crate::sleep;
@@ -141,6 +141,17 @@ interpose! {
         error
     }
 
+    /// `pthread_spin_lock(3)`: yields between attempts, for the one that has it may be on the same worker.
+    green fn pthread_spin_lock(lock: *mut pthread_spinlock_t) -> c_int {
+        loop {
+            // SAFETY: as the caller promises.
+            match unsafe { libc::pthread_spin_trylock(lock) } {
+                libc::EBUSY => greenrt::yield_now(),
+                done => return done,
+            }
+        }
+    }
+
     /// `sem_wait(3)`: parks.
     green fn sem_wait(semaphore: *mut sem_t) -> c_int {
         // SAFETY: as the caller promises.
@@ -171,7 +182,7 @@ interpose! {
     all fn sem_post(semaphore: *mut sem_t) -> c_int {
         // SAFETY: as the caller promises.
         let error = unsafe { real::sem_post(semaphore) };
-        if error == 0 {
+        if error == 0 && lowlevel::futex_may_have_waiters(semaphore.addr()) {
             let before = errno::get();
             let one: c_int = 1;
             // By way of the system call, which may be made in the handler of a signal.
@@ -213,9 +224,13 @@ pub(crate) unsafe fn word<'a>(lock: *mut c_void) -> &'a AtomicU32 {
     unsafe { AtomicU32::from_ptr(lock.cast()) }
 }
 
-/// Wakes those who wait in the table for the first word of a lock, which may be gone already.
+/// Wakes those who wait in the table for the first word of a lock, which may be gone already. It was
+/// changed by a swap or the like: libc does not do otherwise as long as there are two OS threads.
+#[inline]
 pub(crate) fn wake(lock: *mut c_void, n: usize) {
-    lowlevel::futex_wake_at(lock.addr(), n);
+    if lowlevel::futex_may_have_waiters(lock.addr()) {
+        lowlevel::futex_wake_at(lock.addr(), n);
+    }
 }
 
 /// Takes a lock by `attempt`, which fails with `EBUSY` as long as it is not free.

@@ -42,6 +42,12 @@ interpose! {
         })
     }
 
+    /// `wait3(2)`: parks.
+    green fn wait3(status: *mut c_int, options: c_int, usage: *mut rusage) -> pid_t {
+        // SAFETY: as the caller promises.
+        unsafe { wait4(-1, status, options, usage) }
+    }
+
     /// `waitid(2)`: parks.
     green fn waitid(kind: idtype_t, id: id_t, info: *mut siginfo_t, options: c_int) -> c_int {
         // SAFETY: all zero is one.

@@ -121,20 +121,22 @@ symbols! {
         lock::pthread_mutex_unlock
         lock::pthread_rwlock_rdlock lock::pthread_rwlock_wrlock lock::pthread_rwlock_unlock
         lock::pthread_rwlock_timedrdlock lock::pthread_rwlock_timedwrlock
-        lock::sem_wait lock::sem_timedwait lock::sem_clockwait lock::sem_post
+        lock::pthread_spin_lock lock::sem_wait lock::sem_timedwait lock::sem_clockwait lock::sem_post
         condition::pthread_cond_init condition::pthread_cond_destroy condition::pthread_cond_wait
         condition::pthread_cond_timedwait condition::pthread_cond_clockwait
         condition::pthread_cond_signal condition::pthread_cond_broadcast
         barrier::pthread_barrier_init barrier::pthread_barrier_destroy barrier::pthread_barrier_wait
         barrier::pthread_once;
     Processes:
-        process::wait process::waitpid process::wait4 process::waitid process::system;
+        process::wait process::waitpid process::wait4 process::wait3 process::waitid process::system;
     Files:
         file::pread file::pread64 file::pwrite file::pwrite64 file::preadv file::preadv64
-        file::pwritev file::pwritev64 file::fsync file::fdatasync file::flock
+        file::pwritev file::pwritev64 file::fsync file::fdatasync file::syncfs file::flock file::lockf
         copy::copy_file_range copy::sendfile copy::sendfile64 copy::splice;
     Dns:
-        dns::getaddrinfo dns::getnameinfo;
+        dns::getaddrinfo dns::getnameinfo
+        hosts::gethostbyname hosts::gethostbyname2 hosts::gethostbyaddr
+        hosts::gethostbyname_r hosts::gethostbyname2_r hosts::gethostbyaddr_r;
 }
 
 const N: usize = Symbol::ALL.len();
@@ -305,6 +307,13 @@ macro_rules! interpose {
     (@check pthread_rwlock_timedrdlock($($type:ty),*) -> $ret:ty) => {};
     (@check pthread_rwlock_timedwrlock($($type:ty),*) -> $ret:ty) => {};
     (@check pthread_clockjoin_np($($type:ty),*) -> $ret:ty) => {};
+    (@check wait3($($type:ty),*) -> $ret:ty) => {};
+    (@check gethostbyname($($type:ty),*) -> $ret:ty) => {};
+    (@check gethostbyname2($($type:ty),*) -> $ret:ty) => {};
+    (@check gethostbyaddr($($type:ty),*) -> $ret:ty) => {};
+    (@check gethostbyname_r($($type:ty),*) -> $ret:ty) => {};
+    (@check gethostbyname2_r($($type:ty),*) -> $ret:ty) => {};
+    (@check gethostbyaddr_r($($type:ty),*) -> $ret:ty) => {};
     (@check __read_chk($($type:ty),*) -> $ret:ty) => {};
     (@check __recv_chk($($type:ty),*) -> $ret:ty) => {};
     (@check __recvfrom_chk($($type:ty),*) -> $ret:ty) => {};
