@@ -125,6 +125,10 @@ unsafe fn read_with(
     match entry.kind {
         Kind::File => return file(fd, try_now, || call(fd)),
         _ if entry.is_nonblocking() => return pass(call(fd)),
+        // To read into no room is no operation, where to receive is one.
+        Kind::Stream | Kind::Local | Kind::Socket if bytes_of(slices) == 0 => {
+            return pass(call(fd));
+        }
         Kind::Stream | Kind::Local | Kind::Socket => {}
         Kind::Other => return returned(other(&entry, Direction::Read, symbol, try_now, call)),
     }
@@ -180,6 +184,10 @@ unsafe fn write_with(
     };
     if begun > 0 && entry.is_nonblocking() {
         return pass(begun.cast_signed());
+    }
+    if entry.is_socket() && bytes == 0 && symbol == Symbol::writev {
+        // As above; but `write` of nothing sends a datagram.
+        return pass(call(fd));
     }
     if entry.is_socket() && !entry.is_nonblocking() {
         // SAFETY: all zero is a message.
