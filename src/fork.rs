@@ -129,6 +129,7 @@ static FORKING: Forking = Forking {
 };
 
 extern "C" fn before() {
+    let _errno = greenrt_arch::errno::keep();
     // Whatever is waited for here the OS thread waits for.
     let _section = Section::enter_green();
     // Acquire: pairs with the release in `take_locks`.
@@ -167,11 +168,13 @@ fn take_locks() -> Option<Locks> {
 }
 
 extern "C" fn in_parent() {
+    let _errno = greenrt_arch::errno::keep();
     let _section = Section::enter_green();
     drop(take_locks());
 }
 
 extern "C" fn in_child() {
+    let _errno = greenrt_arch::errno::keep();
     let _section = Section::enter_green();
     let Some(mut locks) = take_locks() else {
         return;

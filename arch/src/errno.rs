@@ -1,6 +1,39 @@
-//! The errors that the runtime makes itself, as the system would have made them.
+//! `errno`, and the errors that the runtime makes itself, as the system would have made them.
+
+#![expect(unsafe_code, reason = "`errno` is a place in memory")]
 
 use std::io;
+use std::marker::PhantomData;
+
+use crate::os;
+
+/// The calling thread's `errno` as it is now, which it is again when this is dropped. Where the system
+/// does not tell its place, it is what it has become.
+#[derive(Debug)]
+#[must_use = "it is kept until this is dropped"]
+pub struct Kept {
+    number: i32,
+    /// It belongs to the thread.
+    _not_send: PhantomData<*const ()>,
+}
+
+/// Keeps `errno`, for whoever is called where nobody expects it to change.
+pub fn keep() -> Kept {
+    Kept {
+        // SAFETY: none, or the calling thread's own.
+        number: os::errno_place().map_or(0, |place| unsafe { place.read() }),
+        _not_send: PhantomData,
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        if let Some(place) = os::errno_place() {
+            // SAFETY: the calling thread's own.
+            unsafe { place.write(self.number) };
+        }
+    }
+}
 
 /// The call would block: `EAGAIN`, of kind `WouldBlock`. Also what a read or write timeout gives on
 /// Unix.

@@ -498,6 +498,12 @@ pub(crate) fn listen(fd: RawFd, backlog: c_int) -> io::Result<()> {
     .map(drop)
 }
 
+/// Where the calling thread's `errno` is.
+pub(crate) fn errno_place() -> Option<ptr::NonNull<c_int>> {
+    // SAFETY: no conditions.
+    ptr::NonNull::new(unsafe { libc::__errno_location() })
+}
+
 /// Whether there is epoll.
 pub(crate) const EPOLL: bool = true;
 

@@ -290,6 +290,11 @@ pub(crate) fn listen(fd: RawFd, backlog: c_int) -> io::Result<()> {
     }
 }
 
+/// Not known.
+pub(crate) fn errno_place() -> Option<std::ptr::NonNull<c_int>> {
+    None
+}
+
 /// Whether there is epoll.
 pub(crate) const EPOLL: bool = false;
 

@@ -1,5 +1,7 @@
 //! Looking up hosts, as programs did before there was `getaddrinfo`: as that (`dns.rs`).
 
+#![expect(clippy::too_many_arguments, reason = "as many as libc has them take")]
+
 use std::cell::Cell;
 use std::ffi::{c_char, c_int, c_void};
 use std::ptr;
