@@ -142,10 +142,16 @@ fn all_rounds(n_workers: &str) -> io::Result<()> {
     }
     assert_eq!(usage::descriptors()?, mine, "the client leaks descriptors");
     let give_up = Instant::now() + LIMIT / 2;
-    while server.n_descriptors()? != theirs {
-        assert!(Instant::now() < give_up, "the server leaks descriptors");
+    loop {
+        let now = server.n_descriptors()?;
+        if now == theirs {
+            return Ok(());
+        }
+        assert!(
+            Instant::now() < give_up,
+            "the server with {n_workers} workers leaks descriptors: {now} in place of {theirs}"
+        );
     }
-    Ok(())
 }
 
 #[test]
