@@ -11,6 +11,7 @@ use std::sync::{Condvar, Mutex, Once, OnceLock, PoisonError};
 use std::time::Duration;
 
 use super::{Answer, Call, Hook, Operation, Until};
+use crate::errno;
 use crate::os::futex;
 use crate::peek;
 use crate::syscall::{Entry, HOOK, syscall};
@@ -108,13 +109,9 @@ unsafe extern "C" fn answer(
         // SAFETY: what the caller has asked of libc.
         return finish(Answer(unsafe { futex(arguments) }));
     };
-    // SAFETY: the address of the calling thread's `errno`, which it keeps.
-    let errno = unsafe { libc::__errno_location() };
-    // SAFETY: as above.
-    let before = unsafe { *errno };
+    let kept = errno::keep();
     let answer = answers(&call);
-    // SAFETY: as above.
-    unsafe { *errno = before };
+    drop(kept);
     finish(answer)
 }
 
