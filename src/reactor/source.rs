@@ -29,7 +29,7 @@
 //!
 //! A read of a stream of the Unix domain stops where a message with descriptors ends, so that a
 //! short one proves nothing: there may be more, for which no edge comes. What tells is `recvmsg`, which
-//! takes 6 % more time than `recv`, all else of an echo included. So such a stream is watched
+//! takes longer than `recv` does. So such a stream is watched
 //! level-triggered: after a short read it may be taken for empty, for if it is not, the next look says
 //! so. That lasts until an event comes with READ set, one that nobody needed yet: it would come at
 //! each look, and keep an idle worker from sleeping. From then on the stream is watched for edges, and
