@@ -331,3 +331,20 @@ macro_rules! interpose {
 }
 
 pub(crate) use interpose;
+
+#[cfg(test)]
+mod tests {
+    use super::Symbol;
+
+    #[test]
+    fn the_table_in_the_docs_names_every_symbol() {
+        let docs = include_str!("lib.rs");
+        for symbol in Symbol::ALL {
+            let name = symbol.name();
+            // "And with `64`", "and with `_r`".
+            let short = name.strip_suffix("64").or(name.strip_suffix("_r"));
+            let is_there = |name: &str| docs.contains(&format!("`{name}`"));
+            assert!(is_there(name) || short.is_some_and(is_there), "{name}");
+        }
+    }
+}
